@@ -1,0 +1,1 @@
+"""Text to Pipeline: lexer, grammar, parser."""

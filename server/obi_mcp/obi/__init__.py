@@ -1,0 +1,1 @@
+"""What we know about OBI itself; no I/O."""

@@ -1,0 +1,1 @@
+"""Pipeline to Decision to Approved: rules, scope, selectors, manifests."""

@@ -1,0 +1,1 @@
+"""Approved to bytes: programs, sandboxing of children, runner, warm channel."""

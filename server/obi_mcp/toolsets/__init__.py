@@ -1,0 +1,1 @@
+"""Tools by subject; the registry is the list in base.py, written by hand."""
