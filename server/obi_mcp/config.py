@@ -11,7 +11,7 @@ from obi_mcp.policy.scope import Scope
 
 @dataclass(frozen=True, slots=True)
 class Programs:
-    """Where programs are found. ``path``: directories searched in order before the server's own bin directory and PATH."""
+    """Where programs are found. ``path``: directories searched in order, before the server's own bin and PATH."""
 
     path: tuple[str, ...] = ()
     kubeconfig: str | None = None

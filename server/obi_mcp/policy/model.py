@@ -84,7 +84,7 @@ class Resource:
         return f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
 
 
-# --- what a check has to prove --------------------------------------------------------------------------------------
+# --- what a check has to prove ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +94,11 @@ class MembersSpec:
     ``mode``:
 
     - ``named``: every name in ``names`` exists and is OBI's; not found and not OBI's are the same answer (NotFound);
-    - ``every``: every object that ``selector`` matches is OBI's, or the call is refused (writes, wait, describe by selector);
+    - ``every``: every object that ``selector`` matches is OBI's, or the call is refused (writes, wait, describe);
     - ``each``: pods matched by ``selector`` (or owned by the workload in ``names``, resolved by uid) are looked up; the
       command runs once per member, others are counted as skipped (``logs``);
-    - ``drop``: the command runs as it is; objects of its JSON list that are not OBI's are dropped and counted before any
-      filter sees them.
+    - ``drop``: the command runs as it is; objects of its JSON list that are not OBI's are dropped and counted before
+      any filter sees them.
 
     ``container`` is the container that is meant (logs -c); it must run an OBI image. ``reappears`` asks besides that
     the pod has a controller that makes it again (delete of one pod below ``full``). ``namespace`` None: all namespaces.
@@ -214,7 +214,7 @@ class Check:
         return out
 
 
-# --- documents and output -------------------------------------------------------------------------------------------
+# --- documents and output ---
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,8 +259,9 @@ class Output:
     """How the head's bytes are treated before any filter or caller sees them.
 
     ``head``: what the program was asked to print: ``json`` (one object or a List, parsed item by item) or ``text``
-    (redacted line by line). ``render``: what the server writes from JSON: ``json`` or ``yaml``. ``confine``: drop objects
-    that are not OBI's. ``project``: keep only the harmless fields of facts (``fact``) or of workload status (``status``).
+    (redacted line by line). ``render``: what the server writes from JSON: ``json`` or ``yaml``. ``confine``: drop
+    objects that are not OBI's. ``project``: keep only the harmless fields of facts (``fact``) or of workload status
+    (``status``).
     """
 
     head: Literal["text", "json"] = "text"
@@ -307,7 +308,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Violation:
-    """One way in which an object fails the manifest check. ``path`` is like ``spec.template.spec.containers[0].image``."""
+    """One way in which an object fails the manifest check; ``path`` like ``spec.template.spec.containers[0].image``."""
 
     rule: str
     reason: str
@@ -317,10 +318,24 @@ class Violation:
 
 
 @dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What a check found. ``raised`` is the access level that the change turned out to need; ``not_found`` makes the
+    refusal the same answer as for an object that does not exist."""
+
+    check: Check
+    passed: bool
+    reason: str = ""
+    hint: str | None = None
+    at: Place | None = None
+    raised: Access | None = None
+    not_found: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Approved:
     """A decision whose checks have been made. Only ``policy/engine.py`` makes one; only this may run.
 
-    ``commands`` are the heads to run, one after another (one, save for ``logs`` by selector); ``stdin`` is the
+    ``heads`` are the head's argument vectors to run, one after another (one, save for ``logs`` by selector); ``stdin`` is the
     server's own canonical JSON, never the caller's bytes.
     """
 

@@ -48,7 +48,7 @@ class Scope:
     """Chart repositories by name: URL or oci:// reference, configured by the operator."""
 
     def known_cluster_objects(self) -> frozenset[str]:
-        """Names of cluster-scoped objects that are OBI's: configured ones, or the defaults that follow from releases."""
+        """Names of cluster-scoped objects that are OBI's: configured, or the defaults that follow from releases."""
         if self.cluster_objects:
             return frozenset(self.cluster_objects)
         made = {f"{release}-{chart}" for release, charts in self.releases.items() for chart in charts}
