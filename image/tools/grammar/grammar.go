@@ -124,7 +124,7 @@ func appends(value pflag.Value) bool {
 		return true
 	}
 	kind := value.Type()
-	return kind == "count" || strings.HasPrefix(kind, "stringTo")
+	return kind == "count" || strings.HasPrefix(kind, "stringTo") || kind == "mapStringString"
 }
 
 // interspersed reads the field for which pflag has a setter but no getter.

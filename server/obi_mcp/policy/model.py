@@ -335,8 +335,8 @@ class CheckResult:
 class Approved:
     """A decision whose checks have been made. Only ``policy/engine.py`` makes one; only this may run.
 
-    ``heads`` are the head's argument vectors to run, one after another (one, save for ``logs`` by selector); ``stdin`` is the
-    server's own canonical JSON, never the caller's bytes.
+    ``heads`` are the head's argument vectors to run, one after another (one, save for ``logs`` by selector);
+    ``stdin`` is the server's own canonical JSON, never the caller's bytes.
     """
 
     decision: Decision
