@@ -4,6 +4,7 @@
 
     ObiMcpError
     ├── InvalidCommand        the text is not a command line we read (code invalid_command, exit 3)
+    │   └── UnknownProgram    a stage names a program that does not exist here
     ├── InvalidArgument       a tool argument is unknown, missing, of the wrong type or too large
     ├── InvalidDocument       a document on standard input cannot be read
     ├── Denied                the policy refuses; carries the decision (exit 3)
@@ -64,6 +65,14 @@ class InvalidCommand(ObiMcpError):
         self.stage = stage
         self.word = word
         self.column = column
+
+
+class UnknownProgram(InvalidCommand):
+    """A stage names a program that does not exist here (``awk``, ``sh``, ``/usr/bin/kubectl``, ``Kubectl``)."""
+
+    def __init__(self, message: str, hint: str, *, stage: int, word: int, column: int, program: str) -> None:
+        super().__init__(message, hint, stage=stage, word=word, column=column)
+        self.program = program
 
 
 class InvalidArgument(ObiMcpError):

@@ -23,7 +23,8 @@ class Flag:
 
     ``name`` is the canonical long name of the grammar (the letter where no long name exists); ``values`` holds
     what follows it: empty for a getopt or jq switch, one value for most (``("true",)`` for a cobra bool,
-    NoOptDefVal where an optional value was left out), two for jq's ``--arg``. ``word`` is the index of the word
+    NoOptDefVal where an optional value was left out), the parts of a comma-separated list (pflag's stringSlice), two
+    for jq's ``--arg``. ``word`` is the index of the word
     it was written in; ``spelled`` is how (``-n``), for messages.
     """
 
@@ -90,7 +91,7 @@ class Command:
 
     def _spell(self, flag: Flag) -> list[str]:
         if self.style in {"cobra", "goflag"}:
-            return [f"--{flag.name}={flag.value}"]
+            return [f"--{flag.name}={','.join(flag.values)}"]
         dashes = "-" if flag.name in self.short else "--"
         if self.style == "jq" or not flag.values:
             return [dashes + flag.name, *flag.values]

@@ -1,0 +1,195 @@
+"""Stages of words to a Pipeline, the way the programs themselves would read them.
+
+For kubectl and helm this is cobra's ``Find`` and then pflag's ``Parse``, step by step; the places where it is stricter
+are marked STRICTER. The filters are read like ``getopt_long`` (without abbreviations) and jq's own loop.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Sequence
+
+from obi_mcp.command.getopt import parse_getopt, parse_jq
+from obi_mcp.command.grammar import CommandSpec, Grammars, ProgramGrammar
+from obi_mcp.command.lexer import MAX_BYTES, lex
+from obi_mcp.command.model import Command, Flag, Operand, Pipeline, Token
+from obi_mcp.command.pflag import parse_flags
+from obi_mcp.errors import InvalidCommand, UnknownProgram
+
+MAX_STAGES = 9
+
+
+def parse(text: str, grammars: Grammars, *, max_bytes: int = MAX_BYTES) -> Pipeline:
+    """The pipeline that ``text`` means: a head and at most eight filters.
+
+    Raises: InvalidCommand (UnknownProgram where a stage names a program that does not exist here) with the stage,
+    word and column of the cause.
+    """
+    stages = lex(text, max_bytes=max_bytes)
+    if len(stages) > MAX_STAGES:
+        raise InvalidCommand(
+            f"the pipe has {len(stages)} stages; a command and {MAX_STAGES - 1} filters are the most",
+            "let one jq program do the work of several filters",
+            stage=MAX_STAGES,
+            word=0,
+            column=stages[MAX_STAGES][0].column,
+        )
+    head = _stage(stages[0], 0, grammars.heads, grammars)
+    return Pipeline(
+        head, tuple(_stage(words, at, grammars.filters, grammars) for at, words in enumerate(stages[1:], 1))
+    )
+
+
+def _stage(words: Sequence[Token], stage: int, known: dict[str, ProgramGrammar], grammars: Grammars) -> Command:
+    program = words[0]
+    grammar = known.get(program.text)
+    if grammar is None:
+        raise _unknown_program(program, stage, grammars)
+    try:
+        if grammar.style in {"cobra", "goflag"}:
+            return _cobra(grammar, words)
+        if grammar.style == "jq":
+            return parse_jq(grammar, words)
+        return parse_getopt(grammar, words)
+    except InvalidCommand as error:
+        error.stage = stage
+        if error.column is None and error.word is not None and error.word < len(words):
+            error.column = words[error.word].column
+        raise
+
+
+def _unknown_program(program: Token, stage: int, grammars: Grammars) -> UnknownProgram:
+    heads, filters = ", ".join(grammars.heads), ", ".join(grammars.filters)
+    if stage == 0:
+        said = "is a filter, and stands after a |" if program.text in grammars.filters else "does not exist here"
+        hint = f"start with one of: {heads}, written bare"
+    else:
+        said = "cannot be a filter" if program.text in grammars.heads else "does not exist here"
+        hint = f"filter with one of: {filters}, written bare"
+    return UnknownProgram(
+        f"{program.text!r} {said}", hint, stage=stage, word=0, column=program.column, program=program.text
+    )
+
+
+def _cobra(grammar: ProgramGrammar, words: Sequence[Token]) -> Command:
+    spec, path, rest = _find(grammar, words)
+    flags, operands, dash = parse_flags(grammar, spec, path, words, rest)
+    return Command(
+        grammar.program,
+        path,
+        tuple(flags),
+        tuple(Operand(words[at].text, at) for at in operands),
+        dash,
+        grammar.style,
+    )
+
+
+def _find(grammar: ProgramGrammar, words: Sequence[Token]) -> tuple[CommandSpec, tuple[str, ...], list[int]]:
+    """cobra's ``Find``: the command, its path, and the indexes of the words that are left for its flag set."""
+    spec = grammar.root
+    path: tuple[str, ...] = ()
+    rest = list(range(1, len(words)))
+    while True:
+        at = _next_command(grammar, spec, words, rest)
+        if at is None:
+            return spec, path, rest
+        child = spec.child(words[at].text)
+        if child is None:
+            if not path:
+                raise _unknown_command(grammar, spec, path, words[at], at)
+            if not spec.runnable:
+                raise _unknown_command(grammar, spec, path, words[at], at)
+            return spec, path, rest
+        if child.hidden:
+            raise _unknown_command(grammar, spec, path, words[at], at)
+        # STRICTER: where a flag stood before this word that the level does not know, cobra guesses whether it takes a
+        # value (`kubectl -A get delete cm x` runs delete). We refuse the flag instead.
+        _refuse_guessed_flags(grammar, spec, words, rest, at)
+        # cobra removes the first word that *equals* the command's, which can only be this one or an earlier equal flag
+        # value position it skipped the same way; both walks are the same walk.
+        rest.remove(at)
+        spec, path = child, (*path, child.name)
+
+
+def _next_command(
+    grammar: ProgramGrammar, spec: CommandSpec, words: Sequence[Token], rest: Sequence[int]
+) -> int | None:
+    """Index of the first word that cobra's ``stripFlags`` leaves, or None."""
+    at = 0
+    while at < len(rest):
+        text = words[rest[at]].text
+        left = len(rest) - at - 1
+        if text == "--":
+            return None
+        if _takes_next(grammar, spec, text):
+            if left <= 1:
+                return None
+            at += 2
+            continue
+        if text and not text.startswith("-"):
+            return rest[at]
+        at += 1
+    return None
+
+
+def _takes_next(grammar: ProgramGrammar, spec: CommandSpec, text: str) -> bool:
+    """Whether cobra skips the word after this one as a flag's value; unknown flags count as taking one."""
+    if not text.startswith("-") or "=" in text:
+        return False
+    if text.startswith("--"):
+        name = text[2:].replace("_", "-") if grammar.normalize else text[2:]
+        known = spec.flags.get(name)
+    elif len(text.encode()) == 2:
+        known = spec.shorts.get(text[1:])
+    else:
+        return False
+    return known is None or not known.optional
+
+
+def _refuse_guessed_flags(
+    grammar: ProgramGrammar, spec: CommandSpec, words: Sequence[Token], rest: Sequence[int], command_at: int
+) -> None:
+    for index in rest:
+        if index >= command_at:
+            return
+        text = words[index].text
+        if not text.startswith("-") or text == "-":
+            continue
+        name = text.lstrip("-").split("=", 1)[0]
+        if text.startswith("--"):
+            known = spec.persistent.get(name.replace("_", "-") if grammar.normalize else name)
+        else:
+            short = spec.shorts.get(text[1:2])
+            known = short if short is not None and short.name in spec.persistent else None
+        if known is None and not _is_value(grammar, spec, words, rest, index):
+            verb = words[command_at].text
+            raise InvalidCommand(
+                f"the flag {text!r} stands before {verb!r}, where {grammar.program} does not know it",
+                f"write flags after the command: {grammar.program} {verb} … {text}",
+                word=index,
+            )
+
+
+def _is_value(
+    grammar: ProgramGrammar, spec: CommandSpec, words: Sequence[Token], rest: Sequence[int], index: int
+) -> bool:
+    at = rest.index(index)
+    return at > 0 and words[rest[at - 1]].text.startswith("-") and _takes_next(grammar, spec, words[rest[at - 1]].text)
+
+
+def _unknown_command(
+    grammar: ProgramGrammar, spec: CommandSpec, path: tuple[str, ...], word: Token, at: int
+) -> InvalidCommand:
+    name = " ".join((grammar.program, *path))
+    near = nearest(word.text, spec.child_names())
+    hint = f"did you mean {name} {near}?" if near else f"{name} knows: {', '.join(sorted(spec.child_names())[:40])}"
+    return InvalidCommand(f"{name} has no command {word.text!r}, and plugins do not exist here", hint, word=at)
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word most like ``word``, or None when nothing is near."""
+    found = difflib.get_close_matches(word, list(known), 1, 0.7)
+    return found[0] if found else None
+
+
+__all__ = ["Flag", "nearest", "parse"]
