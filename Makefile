@@ -1,0 +1,71 @@
+# Plain `make` lists the targets.
+SHELL := /bin/bash
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTANCE ?= dev
+export PYTHONDONTWRITEBYTECODE ?= 1
+
+.DEFAULT_GOAL := help
+.PHONY: help setup venv programs sandbox demo test lint format bench grammar sandbox-up sandbox-down lock clean
+
+help: ## this list
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: venv programs sandbox ## everything that the rest needs: Python packages, kubectl, helm, jq, the test cluster's programs
+
+demo: setup ## a real MCP session against a real API server, from nothing to its transcript (KUBE_CONTEXT=… uses a cluster of yours)
+	$(BIN)/python -m tests.demo $(if $(KUBE_CONTEXT),--context "$(KUBE_CONTEXT)")
+
+test: setup ## all tests; the sandbox cluster is started once and stopped again
+	$(BIN)/pytest -q -m "not integration"
+	$(BIN)/pytest -q -m integration
+
+lint: venv ## format, lint and types, without changing anything
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+format: venv ## put the code into its format
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix-only -q .
+
+bench: setup ## medians and ratios in one table: decision, batch, raw command, warm read, start-up, memory
+	$(BIN)/python -m tests.bench
+
+grammar: programs ## regenerate policy/grammar/kubectl.json and helm.json from the pinned programs
+	$(PYTHON) image/programs.py --grammar
+
+sandbox-up: setup ## start the test cluster and leave it running (INSTANCE=dev)
+	$(PYTHON) tests/sandbox/sandbox.py up --instance $(INSTANCE)
+
+sandbox-down: ## stop the test cluster of `make sandbox-up`
+	$(PYTHON) tests/sandbox/sandbox.py down --instance $(INSTANCE)
+
+clean: ## remove what was made in this folder (built programs stay in the cache)
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
+
+venv: $(VENV)/.ready
+
+$(VENV)/.ready: requirements-dev.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) -V); name another with PYTHON=…" >&2; exit 2; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || \
+	  { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq --no-install-recommends python3-venv; } || \
+	  { echo "Python's venv module is missing: install python3-venv" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q --require-hashes -r requirements-dev.lock
+	$(BIN)/pip install -q --no-deps --no-build-isolation -e .
+	@touch $@
+
+programs: ## build (or find in the cache) kubectl, helm and jq at their pinned versions
+	$(PYTHON) image/programs.py
+
+sandbox: ## build (or find in the cache) the programs of the test cluster
+	$(PYTHON) tests/sandbox/build.py
+
+lock: ## lock the Python packages again (needs uv)
+	uv lock -q
+	uv export -q --frozen --no-emit-project --no-dev --format requirements-txt --no-header --no-annotate -o requirements.lock >/dev/null
+	uv export -q --frozen --no-emit-project --all-groups --format requirements-txt --no-header --no-annotate -o requirements-dev.lock >/dev/null
