@@ -1,7 +1,11 @@
-"""Settings, read once from file, environment and flags, in that order; plain data, no heavy imports."""
+"""Settings, read once from file, environment and flags, in that order; plain data, no heavy imports.
+
+What each setting means, its unit and its bounds stand in ``config_table.py``; ``config_reader.py`` reads them.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -63,3 +67,21 @@ class Settings:
     obi: Obi = field(default_factory=Obi)
     source: Path | None = None
     """The configuration file these settings came from; None: none was found."""
+
+
+def load_settings(
+    *,
+    config_path: str | None = None,
+    flags: Mapping[str, str | None] | None = None,
+    environ: Mapping[str, str] | None = None,
+) -> Settings:
+    """The effective settings: flags win over ``environ`` over the file.
+
+    ``flags`` maps setting names (``access``, ``audit.file``) to their text; None values are flags not given.
+    ``environ`` None: the process's own.
+
+    Raises: ConfigError that names the place, the setting, and the nearest known one.
+    """
+    from obi_mcp.config_reader import read_settings
+
+    return read_settings(config_path=config_path, flags=flags, environ=environ).settings
