@@ -77,7 +77,9 @@ func command(c *cobra.Command) object {
 	out.addTrue("disable_flag_parsing", c.DisableFlagParsing)
 	out.addTrue("traverse_children", c.TraverseChildren)
 	out.addTrue("unknown_flags", c.FParseErrWhitelist.UnknownFlags)
-	out.addTrue("no_interspersed", !interspersed(c.Flags()))
+	if !interspersed(c.Flags()) {
+		out = append(out, member{"interspersed", false})
+	}
 	out = append(out, member{"flags", localFlags(c)})
 	if c.HasParent() {
 		out.addTable("persistent", flagTable(c.PersistentFlags()))
