@@ -94,17 +94,13 @@ def _find(grammar: ProgramGrammar, words: Sequence[Token]) -> tuple[CommandSpec,
         if at is None:
             return spec, path, rest
         child = spec.child(words[at].text)
-        if child is None:
-            if not path:
-                raise _unknown_command(grammar, spec, path, words[at], at)
-            if not spec.runnable:
-                raise _unknown_command(grammar, spec, path, words[at], at)
+        if child is None and path and spec.runnable:
             return spec, path, rest
-        if child.hidden:
-            raise _unknown_command(grammar, spec, path, words[at], at)
         # STRICTER: where a flag stood before this word that the level does not know, cobra guesses whether it takes a
         # value (`kubectl -A get delete cm x` runs delete). We refuse the flag instead.
         _refuse_guessed_flags(grammar, spec, words, rest, at)
+        if child is None or child.hidden:
+            raise _unknown_command(grammar, spec, path, words[at], at)
         # cobra removes the first word that *equals* the command's, which can only be this one or an earlier equal flag
         # value position it skipped the same way; both walks are the same walk.
         rest.remove(at)
