@@ -83,6 +83,7 @@ class _Reader:
     grammar: ProgramGrammar
     words: Sequence[Token]
     flags: list[Flag] = field(default_factory=list)
+    seen: set[str] = field(default_factory=set)
     operands: list[Operand] = field(default_factory=list)
     dash: int | None = None
     next: int = 1
@@ -161,8 +162,9 @@ class _Reader:
         return self.words[self.next - 1].text
 
     def set(self, at: int, flag: FlagSpec, spelled: str, values: tuple[str, ...]) -> None:
-        if not flag.repeat and any(known.name == flag.name for known in self.flags):
+        if not flag.repeat and flag.name in self.seen:
             raise InvalidCommand(f"{self.grammar.program} {spelled} is given twice", "give it once", word=at)
+        self.seen.add(flag.name)
         self.flags.append(Flag(flag.name, values, at, spelled))
 
     def unknown(self, at: int, spelled: str, name: str) -> InvalidCommand:

@@ -145,7 +145,7 @@ def _takes_next(grammar: ProgramGrammar, spec: CommandSpec, text: str) -> bool:
 def _refuse_guessed_flags(
     grammar: ProgramGrammar, spec: CommandSpec, words: Sequence[Token], rest: Sequence[int], command_at: int
 ) -> None:
-    for index in rest:
+    for at, index in enumerate(rest):
         if index >= command_at:
             return
         text = words[index].text
@@ -157,20 +157,13 @@ def _refuse_guessed_flags(
         else:
             short = spec.shorts.get(text[1:2])
             known = short if short is not None and short.name in spec.persistent else None
-        if known is None and not _is_value(grammar, spec, words, rest, index):
+        if known is None and not (at and _takes_next(grammar, spec, words[rest[at - 1]].text)):
             verb = words[command_at].text
             raise InvalidCommand(
                 f"the flag {text!r} stands before {verb!r}, where {grammar.program} does not know it",
                 f"write flags after the command: {grammar.program} {verb} … {text}",
                 word=index,
             )
-
-
-def _is_value(
-    grammar: ProgramGrammar, spec: CommandSpec, words: Sequence[Token], rest: Sequence[int], index: int
-) -> bool:
-    at = rest.index(index)
-    return at > 0 and words[rest[at - 1]].text.startswith("-") and _takes_next(grammar, spec, words[rest[at - 1]].text)
 
 
 def _unknown_command(
