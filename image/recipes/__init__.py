@@ -1,0 +1,1 @@
+"""How each program that the server runs is made, and where the result is kept. Standard library only."""
