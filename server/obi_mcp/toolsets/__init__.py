@@ -1,1 +1,4 @@
-"""Tools by subject; the registry is the list in base.py, written by hand."""
+"""Tools by subject: what they are called, take and give, as plain data; ``app`` offers them over MCP.
+
+The registry is the list in ``registry.py``, written by hand.
+"""

@@ -1,0 +1,99 @@
+"""What a toolset and a tool are. Nothing here or in a toolset knows of MCP: definitions are data, results are data."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from obi_mcp.audit import AuditLog
+from obi_mcp.config import Settings
+from obi_mcp.enforcer.model import Answer, Call, Progress
+from obi_mcp.policy.model import Access, Decision
+
+Schema = Mapping[str, Any]
+"""A JSON Schema 2020-12 object."""
+
+
+class Road(Protocol):
+    """The guarded road as tools see it: what ``Enforcer`` does."""
+
+    async def run(self, call: Call, progress: Progress | None = None) -> Answer: ...
+
+    def explain(self, call: Call) -> Decision: ...
+
+    async def close(self) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What a tool may use. There is no other way to a cluster or a process."""
+
+    settings: Settings
+    enforcer: Road
+    audit: AuditLog
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """One call. ``arguments`` fit the tool's input schema; ``caller`` is who called, for the audit log."""
+
+    arguments: Mapping[str, Any]
+    caller: str
+    progress: Progress | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What a tool gives: the answer once, as data, and a short text that says what it is.
+
+    ``exit_code`` is what ``obi-mcp call`` exits with; ``payload`` the program's own text, for its ``--output text``.
+    """
+
+    structured: dict[str, Any]
+    text: str
+    is_error: bool = False
+    exit_code: int = 0
+    payload: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolSpec:
+    """One tool as it is listed. ``needs`` is the lowest access level at which it is; ``reaches`` the highest level of
+    what it can do, from which its annotations follow. ``open_world``: it speaks to something beyond this host."""
+
+    name: str
+    title: str
+    description: str
+    input_schema: Schema
+    output_schema: Schema
+    run: Callable[[Services, ToolCall], Awaitable[ToolResult]]
+    needs: Access = Access.READ_ONLY
+    reaches: Access = Access.READ_ONLY
+    open_world: bool = True
+
+    def changes_at(self, level: Access) -> Access:
+        """The most that a call can do on a server of that level."""
+        return min(level, self.reaches)
+
+
+class Toolset(Protocol):
+    """A group of tools that is switched on together."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    def unavailable(self, settings: Settings) -> str | None:
+        """Why this toolset cannot be offered here, or None. Touches no cluster."""
+
+    def tools(self, settings: Settings) -> tuple[ToolSpec, ...]:
+        """Its tools; limits and levels in the schemas are those of ``settings``."""
+
+    async def initialize(self, services: Services) -> None:
+        """Called once before the first tool call."""
+
+    async def shutdown(self) -> None:
+        """Called once when the server stops."""

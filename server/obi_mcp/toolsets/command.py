@@ -1,0 +1,234 @@
+"""The toolset ``command``: whole command lines of kubectl, helm and obi on the guarded road. Always on."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from obi_mcp import __version__
+from obi_mcp.audit import AuditEntry
+from obi_mcp.config import Settings
+from obi_mcp.enforcer.model import Call
+from obi_mcp.errors import InvalidCommand
+from obi_mcp.policy.model import Access
+from obi_mcp.toolsets.base import Schema, Services, ToolCall, ToolResult, ToolSpec
+from obi_mcp.toolsets.rendering import render_answer, render_decision
+from obi_mcp.toolsets.schema import ANSWER, EXPLANATION
+
+MAX_COMMAND = 65_536
+TOOLS_BY_PROGRAM = {"kubectl": "obi_kubectl", "helm": "obi_helm", "obi": "obi_command"}
+
+_FILTERS = "jq, grep, head, tail, sort, uniq, wc, cut, tr"
+
+
+class CommandToolset:
+    """``obi_kubectl``, ``obi_helm``, ``obi_command``, ``obi_explain_command``."""
+
+    name = "command"
+    version = __version__
+
+    def unavailable(self, settings: Settings) -> str | None:
+        return None
+
+    def tools(self, settings: Settings) -> tuple[ToolSpec, ...]:
+        return (_kubectl(settings), _helm(settings), _obi(settings), _explain(settings))
+
+    async def initialize(self, services: Services) -> None:
+        return None
+
+    async def shutdown(self) -> None:
+        return None
+
+
+def _kubectl(settings: Settings) -> ToolSpec:
+    return ToolSpec(
+        name="obi_kubectl",
+        title="Run kubectl for OBI",
+        description=(
+            "Runs one kubectl command line about OBI (its pods, logs, metrics, configuration, rollouts), alone or "
+            f"piped through {_FILTERS}; there is no shell. "
+            "Only what is OBI's passes, and a refusal names what would be allowed. "
+            "Use obi_helm for releases, obi_explain_command to ask without running, and another tool for what is not "
+            "OBI's."
+        ),
+        input_schema=_run_schema(
+            settings,
+            "The command line, beginning with kubectl. Example: "
+            "kubectl get pods -A -o json | jq -r '.items[].metadata.name'",
+            "Document for `-f -`: YAML or JSON, each object with its namespace.",
+        ),
+        output_schema=ANSWER,
+        run=_runner("obi_kubectl"),
+        reaches=Access.FULL,
+    )
+
+
+def _helm(settings: Settings) -> ToolSpec:
+    return ToolSpec(
+        name="obi_helm",
+        title="Run helm for OBI",
+        description=(
+            "Runs one helm command line about OBI's releases (list, status, history, get, template, install, "
+            f"upgrade), alone or piped through {_FILTERS}; there is no shell. "
+            "Charts come from the server's chart store or configured repositories, values from `--set` or "
+            "`--values -`. "
+            "Use obi_kubectl for the objects of a release, obi_explain_command to ask without running."
+        ),
+        input_schema=_run_schema(
+            settings,
+            "The command line, beginning with helm. Example: helm status obi -n observability",
+            "Values for `--values -`: YAML.",
+        ),
+        output_schema=ANSWER,
+        run=_runner("obi_helm"),
+        reaches=Access.FULL,
+    )
+
+
+def _obi(settings: Settings) -> ToolSpec:
+    return ToolSpec(
+        name="obi_command",
+        title="Validate or migrate OBI's configuration",
+        description=(
+            "Runs `obi config validate -` or `obi config migrate -` on a configuration given in stdin, and nothing "
+            "else. "
+            "Use it before a configuration is written to a ConfigMap with obi_kubectl."
+        ),
+        input_schema=_run_schema(
+            settings,
+            "obi config validate - or obi config migrate -",
+            "OBI's configuration: YAML.",
+        ),
+        output_schema=ANSWER,
+        run=_runner("obi_command"),
+        open_world=False,
+    )
+
+
+def _explain(settings: Settings) -> ToolSpec:
+    properties = {
+        "command": _command("The command line, beginning with kubectl, helm or obi."),
+        "stdin": _stdin(settings, "The document that would go with it."),
+        "context": _context(),
+        "access": _access(settings),
+    }
+    return ToolSpec(
+        name="obi_explain_command",
+        title="Explain what the policy says of a command",
+        description=(
+            "Says whether a kubectl, helm or obi command line would be allowed, by which rule, what would be added or "
+            "checked, and what would be allowed instead; runs nothing and needs no cluster. "
+            "Use it to plan a change or to repair a refused command; to run the command use obi_kubectl, obi_helm or "
+            "obi_command."
+        ),
+        input_schema=_object(properties),
+        output_schema=EXPLANATION,
+        run=_run_explain,
+        open_world=False,
+    )
+
+
+# --- input schemas ---
+
+
+def _object(properties: dict[str, Any]) -> Schema:
+    return {"type": "object", "properties": properties, "required": ["command"], "additionalProperties": False}
+
+
+def _run_schema(settings: Settings, command: str, stdin: str) -> Schema:
+    limits = settings.limits
+    return _object(
+        {
+            "command": _command(command),
+            "stdin": _stdin(settings, stdin),
+            "context": _context(),
+            "access": _access(settings),
+            "timeout_s": {
+                "type": "number",
+                "description": "Seconds until the command is ended.",
+                "minimum": 0.1,
+                "maximum": limits.max_timeout_s,
+                "default": limits.timeout_s,
+            },
+            "max_bytes": {
+                "type": "integer",
+                "description": "Bytes of output; more is cut, and the answer says so.",
+                "minimum": 1,
+                "maximum": limits.max_max_bytes,
+                "default": limits.max_bytes,
+            },
+        }
+    )
+
+
+def _command(description: str) -> Schema:
+    return {"type": "string", "description": description, "minLength": 1, "maxLength": MAX_COMMAND}
+
+
+def _stdin(settings: Settings, description: str) -> Schema:
+    return {"type": "string", "description": description, "maxLength": settings.limits.max_stdin_bytes}
+
+
+def _context() -> Schema:
+    return {
+        "type": "string",
+        "description": "Kubeconfig context; default: the current one.",
+        "minLength": 1,
+        "maxLength": 253,
+    }
+
+
+def _access(settings: Settings) -> Schema:
+    return {
+        "type": "string",
+        "description": "A lower access level for this call.",
+        "enum": [level.label for level in Access if level <= settings.access],
+        "default": settings.access.label,
+    }
+
+
+# --- what the tools do ---
+
+
+def _runner(tool: str) -> Callable[[Services, ToolCall], Awaitable[ToolResult]]:
+    async def run(services: Services, call: ToolCall) -> ToolResult:
+        wanted = _call(tool, call)
+        _refuse_other_program(services, wanted)
+        return render_answer(await services.enforcer.run(wanted, call.progress))
+
+    return run
+
+
+async def _run_explain(services: Services, call: ToolCall) -> ToolResult:
+    return render_decision(services.enforcer.explain(_call("obi_explain_command", call)))
+
+
+def _call(tool: str, call: ToolCall) -> Call:
+    given = call.arguments
+    return Call(
+        command=given["command"],
+        tool=tool,
+        stdin=given.get("stdin"),
+        access=Access.parse(given["access"]) if "access" in given else None,
+        context=given.get("context"),
+        timeout_s=given.get("timeout_s"),
+        max_bytes=given.get("max_bytes"),
+        caller=call.caller,
+    )
+
+
+def _refuse_other_program(services: Services, call: Call) -> None:
+    """helm typed into ``obi_kubectl`` is a slip that one sentence repairs; what is no program of ours, the policy
+    refuses in its own words."""
+    words = call.command.split(maxsplit=1)
+    meant = TOOLS_BY_PROGRAM.get(words[0]) if words else None
+    if meant is None or meant == call.tool:
+        return
+    error = InvalidCommand(
+        f"{call.tool} does not run {words[0]}",
+        f"give this command to {meant}",
+        word=0,
+        column=call.command.index(words[0]) + 1,
+    )
+    services.audit.record(AuditEntry(call.tool, call.command, call.caller, error=error.code, stdin=call.stdin))
+    raise error

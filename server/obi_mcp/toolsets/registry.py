@@ -1,0 +1,41 @@
+"""Every toolset there is. To add one: write its module, add it to this list."""
+
+from __future__ import annotations
+
+from obi_mcp.config import Settings
+from obi_mcp.errors import ConfigError
+from obi_mcp.toolsets.base import Toolset, ToolSpec
+from obi_mcp.toolsets.command import CommandToolset
+
+ALWAYS_ON = "command"
+ALL = "all"
+
+
+def all_toolsets() -> tuple[Toolset, ...]:
+    """The registry, in the order in which tools are listed."""
+    return (CommandToolset(),)
+
+
+def enabled_toolsets(settings: Settings) -> tuple[Toolset, ...]:
+    """Those that ``settings.toolsets`` names, and the one that is always on, without those that are unavailable here.
+
+    Raises: ConfigError for a name that is none.
+    """
+    known = all_toolsets()
+    names = {toolset.name for toolset in known}
+    if unknown := sorted(set(settings.toolsets) - names - {ALL}):
+        raise ConfigError(
+            f"there is no toolset {', '.join(unknown)}", f"use some of {', '.join(sorted(names))}, or {ALL}"
+        )
+    wanted = names if ALL in settings.toolsets else {*settings.toolsets, ALWAYS_ON}
+    return tuple(toolset for toolset in known if toolset.name in wanted and not toolset.unavailable(settings))
+
+
+def listed_tools(settings: Settings) -> tuple[ToolSpec, ...]:
+    """The tools that a server with these settings offers: enabled, available, and within its access level."""
+    return tuple(
+        spec
+        for toolset in enabled_toolsets(settings)
+        for spec in toolset.tools(settings)
+        if spec.needs <= settings.access
+    )
