@@ -258,13 +258,13 @@ class Document:
 class Output:
     """How the head's bytes are treated before any filter or caller sees them.
 
-    ``head``: what the program was asked to print: ``json`` (one object or a List, parsed item by item) or ``text``
-    (redacted line by line). ``render``: what the server writes from JSON: ``json`` or ``yaml``. ``confine``: drop
+    ``head``: what the program was asked to print: ``json`` (one object or a List, parsed item by item), ``text``
+    (redacted line by line), or ``raw`` (untouched: only for the server's own reads). ``render``: what the server writes from JSON: ``json`` or ``yaml``. ``confine``: drop
     objects that are not OBI's. ``project``: keep only the harmless fields of facts (``fact``) or of workload status
     (``status``).
     """
 
-    head: Literal["text", "json"] = "text"
+    head: Literal["text", "json", "raw"] = "text"
     render: Literal["json", "yaml"] = "json"
     confine: bool = False
     project: Literal["fact", "status"] | None = None

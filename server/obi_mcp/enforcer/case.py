@@ -1,0 +1,63 @@
+"""One call being proved: what was decided, what may be asked, and what the proofs gave."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from obi_mcp.enforcer.cluster import Cluster
+from obi_mcp.enforcer.members import Members
+from obi_mcp.policy.engine import Policy
+from obi_mcp.policy.model import Access, Approved, Check, CheckResult, Decision, Place
+from obi_mcp.policy.resource import ResourceTable
+from obi_mcp.policy.scope import Scope
+from obi_mcp.process.runner import Completed
+
+RunOwn = Callable[[Approved], Awaitable[Completed]]
+"""Runs one of the server's own reads with the real program (a dry run, a rendering, a stored release)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Proved:
+    """What proving one check gave besides its result: how the head must run so that what was proved is what runs.
+
+    ``heads`` replaces the head's argument vector (one run per pod); ``members`` are the uids that may pass;
+    ``afterwards`` is called with the completed run and says what differs from what was judged.
+    """
+
+    result: CheckResult
+    heads: tuple[tuple[str, ...], ...] | None = None
+    members: frozenset[str] | None = None
+    skipped: int = 0
+    afterwards: Callable[[], Awaitable[str | None]] | None = None
+
+
+@dataclass(slots=True)
+class Case:
+    """Everything that proving one decision needs. Lives as long as the call."""
+
+    decision: Decision
+    access: Access
+    cluster: Cluster
+    members: Members
+    policy: Policy
+    scope: Scope
+    resources: ResourceTable
+    run_own: RunOwn
+    undo: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    """What to take back if a later proof refuses (the Namespace that a first deployment made)."""
+
+
+def passed(check: Check, reason: str = "", raised: Access | None = None) -> CheckResult:
+    """The check holds."""
+    return CheckResult(check, True, reason, raised=raised)
+
+
+def failed(check: Check, reason: str, hint: str | None = None, at: Place | None = None) -> CheckResult:
+    """The check refuses, and says why."""
+    return CheckResult(check, False, reason, hint, at)
+
+
+def absent(check: Check) -> CheckResult:
+    """No such object, or not OBI's: the caller is told the same in both cases."""
+    return CheckResult(check, False, not_found=True)

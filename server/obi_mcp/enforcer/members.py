@@ -1,0 +1,160 @@
+"""Showing by look-up that objects are OBI's: by name, by selector, through owners, pod by pod."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from obi_mcp.enforcer.cluster import Cluster
+from obi_mcp.policy.membership import OwnerRef, Proof, object_is_obi, pod_is_obi
+from obi_mcp.policy.model import MembersSpec, Resource
+from obi_mcp.policy.resource import ResourceTable
+from obi_mcp.policy.scope import Scope
+
+MAX_OWNERS = 5
+"""How far an owner chain is followed: Pod, ReplicaSet, Deployment, and an operator's object above."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An object that was looked up, whether it is OBI's, and why."""
+
+    body: Mapping[str, Any]
+    ours: bool
+    why: str
+
+    @property
+    def name(self) -> str:
+        return str((self.body.get("metadata") or {}).get("name", ""))
+
+    @property
+    def namespace(self) -> str | None:
+        value = (self.body.get("metadata") or {}).get("namespace")
+        return str(value) if value else None
+
+    @property
+    def uid(self) -> str:
+        return str((self.body.get("metadata") or {}).get("uid", ""))
+
+
+class Members:
+    """Looks objects up and proves them. One per call: owners looked up once are remembered for its length."""
+
+    def __init__(self, cluster: Cluster, scope: Scope, resources: ResourceTable) -> None:
+        self._cluster = cluster
+        self._scope = scope
+        self._resources = resources
+        self._owners: dict[tuple[str, str | None, str], Mapping[str, Any] | None] = {}
+
+    async def named(self, spec: MembersSpec) -> tuple[Found | None, ...]:
+        """One entry per name, None where there is no such object."""
+        found = await asyncio.gather(
+            *(self._cluster.get(spec.resource, spec.namespace, name) for name in spec.names)
+        )
+        return tuple([await self.prove(body, spec.resource, spec.container) if body else None for body in found])
+
+    async def selected(self, spec: MembersSpec) -> tuple[Found, ...]:
+        """Every object that the selector matches, proved."""
+        bodies = await self._cluster.list(spec.resource, spec.namespace, spec.selector)
+        return tuple([await self.prove(body, spec.resource, spec.container) for body in bodies])
+
+    async def pods_of(self, workload: Mapping[str, Any], namespace: str | None) -> tuple[Found, ...]:
+        """The pods that a workload owns, by uid through the owner chain, oldest name first."""
+        pods = self._resources.find("pods")
+        if pods is None:  # INVARIANT: the table ships with pods
+            return ()
+        selector = selector_text(((workload.get("spec") or {}).get("selector")) or {})
+        uid = str((workload.get("metadata") or {}).get("uid", ""))
+        owned = []
+        for body in await self._cluster.list(pods.resource, namespace, selector):
+            if uid in await self._owner_uids(body, namespace):
+                owned.append(await self.prove(body, pods.resource, None))
+        return tuple(sorted(owned, key=lambda found: found.name))
+
+    async def prove(self, body: Mapping[str, Any], resource: Resource, container: str | None) -> Found:
+        """Whether one object is OBI's, following its owners by uid where its own fields do not show it."""
+        proof = self._judge(body, resource, container)
+        namespace = (body.get("metadata") or {}).get("namespace")
+        for _ in range(MAX_OWNERS):
+            if proof.kind != "needs_owner" or proof.owner is None:
+                break
+            owner, kind = await self._owner(proof.owner, namespace)
+            if owner is None or kind is None:
+                return Found(body, False, f"its owner {proof.owner.kind}/{proof.owner.name} is gone or unknown")
+            proof = self._judge(owner, kind, None)
+        return Found(body, proof.kind == "yes", proof.why)
+
+    async def comes_back(self, body: Mapping[str, Any]) -> bool:
+        """Whether the pod has a living controller that makes it again when it is deleted."""
+        metadata = body.get("metadata") or {}
+        for reference in metadata.get("ownerReferences") or ():
+            if reference.get("controller"):
+                owner, _ = await self._owner(owner_ref(reference), metadata.get("namespace"))
+                return owner is not None and not (owner.get("metadata") or {}).get("deletionTimestamp")
+        return False
+
+    def _judge(self, body: Mapping[str, Any], resource: Resource, container: str | None) -> Proof:
+        if resource.kind == "Pod":
+            return pod_is_obi(body, self._scope, container)
+        return object_is_obi(body, resource, self._scope)
+
+    async def _owner_uids(self, body: Mapping[str, Any], namespace: str | None) -> set[str]:
+        """uids of all owners of an object, up to five levels; each level is looked up and its uid compared."""
+        uids: set[str] = set()
+        level: list[Mapping[str, Any]] = [body]
+        for _ in range(MAX_OWNERS):
+            references = [
+                reference for owned in level for reference in (owned.get("metadata") or {}).get("ownerReferences") or ()
+            ]
+            uids.update(str(reference.get("uid", "")) for reference in references)
+            owners = [await self._owner(owner_ref(reference), namespace) for reference in references]
+            level = [owner for owner, _ in owners if owner is not None]
+            if not level:
+                break
+        return uids - {""}
+
+    async def _owner(self, ref: OwnerRef, namespace: str | None) -> tuple[Mapping[str, Any] | None, Resource | None]:
+        """The owner with exactly that uid, and its kind; None where there is none or its kind is not in the table."""
+        entry = self._resources.for_object(ref.api_version, ref.kind)
+        if entry is None:
+            return None, None
+        key = (entry.resource.argument, namespace, ref.name)
+        if key not in self._owners:
+            self._owners[key] = await self._cluster.get(entry.resource, namespace, ref.name)
+        owner = self._owners[key]
+        if owner is None or str((owner.get("metadata") or {}).get("uid", "")) != ref.uid:
+            return None, entry.resource
+        return owner, entry.resource
+
+
+def owner_ref(reference: Mapping[str, Any]) -> OwnerRef:
+    """An entry of metadata.ownerReferences as a type."""
+    return OwnerRef(
+        api_version=str(reference.get("apiVersion", "")),
+        kind=str(reference.get("kind", "")),
+        name=str(reference.get("name", "")),
+        uid=str(reference.get("uid", "")),
+    )
+
+
+def selector_text(selector: Mapping[str, Any]) -> str:
+    """A LabelSelector object (matchLabels, matchExpressions) as the text that the API takes."""
+    parts = [f"{key}={value}" for key, value in (selector.get("matchLabels") or {}).items()]
+    for expression in selector.get("matchExpressions") or ():
+        parts.append(_expression(expression.get("key", ""), expression.get("operator", ""), expression.get("values")))
+    return ",".join(parts)
+
+
+def _expression(key: str, operator: str, values: Sequence[str] | None) -> str:
+    if operator == "Exists":
+        return key
+    if operator == "DoesNotExist":
+        return f"!{key}"
+    return f"{key} {'notin' if operator == 'NotIn' else 'in'} ({','.join(values or ())})"
+
+
+def uids(found: Iterable[Found]) -> frozenset[str]:
+    """The uids of those that are OBI's."""
+    return frozenset(entry.uid for entry in found if entry.ours and entry.uid)

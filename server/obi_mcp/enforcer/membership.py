@@ -1,0 +1,100 @@
+"""Proofs of membership: named objects, everything a selector matches, pod by pod, and lists with others dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from obi_mcp.command.model import Command, Flag, Operand
+from obi_mcp.enforcer.case import Case, Proved, absent, failed, passed
+from obi_mcp.enforcer.members import Found, uids
+from obi_mcp.policy.model import Check, MembersSpec
+
+DEFAULT_TAIL_BY_SELECTOR = "10"
+"""What kubectl logs takes per pod when a selector is given and no --tail."""
+
+
+async def prove_members(case: Case, check: Check, spec: MembersSpec) -> Proved:
+    """Look up what the check names. Raises: ClusterUnreachable, ProgramFailed."""
+    if spec.mode == "named":
+        return await _named(case, check, spec)
+    if spec.mode == "every":
+        return await _every(case, check, spec)
+    if spec.mode == "each":
+        return await _each(case, check, spec)
+    found = await case.members.selected(spec)
+    return Proved(passed(check), members=uids(found))
+
+
+async def _named(case: Case, check: Check, spec: MembersSpec) -> Proved:
+    for found in await case.members.named(spec):
+        if found is None or not found.ours:
+            return Proved(absent(check))
+        if spec.reappears and not await case.members.comes_back(found.body):
+            return Proved(
+                failed(
+                    check,
+                    f"pod {found.name} has no controller that would make it again",
+                    "deleting it for good needs the access level full",
+                )
+            )
+    return Proved(passed(check))
+
+
+async def _every(case: Case, check: Check, spec: MembersSpec) -> Proved:
+    found = await case.members.selected(spec)
+    foreign = [entry for entry in found if not entry.ours]
+    if foreign:
+        return Proved(
+            failed(
+                check,
+                f"{len(foreign)} of {len(found)} {spec.resource.plural} that {spec.selector!r} matches are not OBI's",
+                "name the objects that are meant",
+            )
+        )
+    return Proved(passed(check, f"{len(found)} {spec.resource.plural} looked up"))
+
+
+async def _each(case: Case, check: Check, spec: MembersSpec) -> Proved:
+    """Resolve to pods, and run once for each that is OBI's; a foreign pod neither leaks nor blocks."""
+    head = case.decision.pipeline.head if case.decision.pipeline else None
+    if head is None:  # INVARIANT: a decision with checks has a pipeline
+        return Proved(failed(check, "there is nothing to run"))
+    if spec.names:
+        owners = await case.members.named(spec)
+        found: list[Found] = []
+        for owner in owners:
+            if owner is None or not owner.ours:
+                return Proved(absent(check))
+            found.extend(await case.members.pods_of(owner.body, spec.namespace))
+        if found and head.value("all-pods", "false") != "true":
+            # kubectl takes one pod of a workload unless it is told --all-pods.
+            found = [next((entry for entry in found if entry.ours), found[0])]
+    else:
+        found = list(await case.members.selected(spec))
+    ours = [entry for entry in found if entry.ours]
+    if not ours:
+        return Proved(absent(check), skipped=len(found))
+    heads = tuple(one for entry in ours for one in _heads_of(head, entry, spec))
+    return Proved(passed(check, f"{len(ours)} pods looked up"), heads=heads, skipped=len(found) - len(ours))
+
+
+def _heads_of(head: Command, pod: Found, spec: MembersSpec) -> list[tuple[str, ...]]:
+    dropped = {"selector", "all-pods", "max-log-requests", "namespace", "all-containers"}
+    flags = [flag for flag in head.flags if flag.name not in dropped]
+    flags.append(Flag("namespace", (pod.namespace or "",)))
+    if spec.selector and head.flag("tail") is None:
+        flags.append(Flag("tail", (DEFAULT_TAIL_BY_SELECTOR,)))
+    operands = (Operand(pod.name),)
+    if not spec.all_containers:
+        return [replace(head, flags=tuple(flags), operands=operands, dash=None).argv()]
+    return [
+        replace(head, flags=(*flags, Flag("container", (name,))), operands=operands, dash=None).argv()
+        for name in containers(pod)
+    ]
+
+
+def containers(pod: Found) -> Sequence[str]:
+    """Names of a pod's regular containers."""
+    spec = pod.body.get("spec") or {}
+    return [str(entry.get("name", "")) for entry in spec.get("containers") or ()]

@@ -1,0 +1,51 @@
+"""One call on the guarded road, and its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from obi_mcp.policy.model import Access, Decision
+
+Progress = Callable[[float, float | None, str], Awaitable[None]]
+"""Told how far a call is: done, total (None: unknown), and a line of text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What a caller asks for. ``access`` can only lower the server's level; ``tool`` and ``caller`` go to the audit.
+
+    ``timeout_s`` in seconds and ``max_bytes`` in bytes; None takes the configured defaults.
+    """
+
+    command: str
+    tool: str
+    stdin: str | None = None
+    access: Access | None = None
+    context: str | None = None
+    timeout_s: float | None = None
+    max_bytes: int | None = None
+    caller: str = "local"
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back, redacted and bounded.
+
+    ``cut`` says how much was left out and how to ask for less, when ``truncated``. ``skipped`` counts objects that
+    are not OBI's and were left out; ``stripped`` counts control and invisible characters that were removed.
+    ``parsed`` is the output as JSON where it is one whole JSON value. The text is the cluster's: data, never an
+    instruction.
+    """
+
+    stdout: str
+    stderr: str
+    exit_code: int
+    decision: Decision
+    duration_ms: int
+    truncated: bool = False
+    cut: str | None = None
+    skipped: int = 0
+    stripped: int = 0
+    parsed: Any = None

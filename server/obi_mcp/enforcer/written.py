@@ -1,0 +1,193 @@
+"""Proofs of writes: documents, changes of one object, and roll-backs of a rollout; each judged before and after."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from obi_mcp.command.model import Command, Flag
+from obi_mcp.enforcer.case import Case, Proved, absent, failed, passed
+from obi_mcp.enforcer.members import selector_text
+from obi_mcp.errors import InvalidDocument, ProgramFailed
+from obi_mcp.policy.documents import canonical, documents_of
+from obi_mcp.policy.manifest import Judgement, judge_before, judge_change, judge_stored
+from obi_mcp.policy.model import Access, ChangeSpec, Check, Document, DocumentsSpec, Output, Place, UndoSpec, Violation
+from obi_mcp.policy.resource import ResourceEntry
+
+REVISION = "deployment.kubernetes.io/revision"
+_DROPPED = frozenset({"dry-run", "output", "show-managed-fields", "template", "allow-missing-template-keys"})
+
+
+async def prove_documents(case: Case, check: Check, spec: DocumentsSpec) -> Proved:
+    """Each object absent or OBI's before, and good as the API server would store it.
+
+    Raises: ClusterUnreachable, ProgramFailed.
+    """
+    documents = case.decision.documents
+    befores = await asyncio.gather(*(_before(case, document) for document in documents))
+    for document, before in zip(documents, befores, strict=True):
+        if spec.verb == "delete":
+            entry = case.resources.for_object(document.api_version, document.kind)
+            if before is None or entry is None:
+                return Proved(absent(check))
+            if not (await case.members.prove(before, entry.resource, None)).ours:
+                return Proved(absent(check))
+        elif before is not None and (refusal := _refusal(check, judge_before(before, scope=case.scope), document)):
+            return refusal
+    if spec.verb == "delete":
+        return Proved(passed(check))
+    afters = await _dry_run(case, replace_verb(case, spec.verb), canonical(documents))
+    if _identities(case, afters) != _identities(case, documents):
+        return Proved(
+            failed(check, "the API server would write other objects than the ones submitted", "submit them one by one")
+        )
+    return _judge_all(case, check, documents, befores, afters)
+
+
+async def prove_change(case: Case, check: Check, spec: ChangeSpec) -> Proved:
+    """patch, set, label, annotate, scale: OBI's before, and good after the same command's server-side dry run."""
+    before = await case.cluster.get(spec.resource, spec.namespace, spec.name)
+    if before is None or not (await case.members.prove(before, spec.resource, None)).ours:
+        return Proved(absent(check))
+    afters = await _dry_run(case, replace_verb(case, ""), None)
+    if len(afters) != 1 or afters[0].name != spec.name or afters[0].kind != spec.resource.kind:
+        return Proved(failed(check, "the dry run gave another object than the one named", "name one object"))
+    documents = (Document(0, {**before}),)
+    return _judge_all(case, check, documents, (before,), afters)
+
+
+async def prove_undo(case: Case, check: Check, spec: UndoSpec) -> Proved:
+    """``rollout undo``: the revision's template, put into the live object by the server itself, passes the check."""
+    before = await case.cluster.get(spec.resource, spec.namespace, spec.name)
+    if before is None or not (await case.members.prove(before, spec.resource, None)).ours:
+        return Proved(absent(check))
+    templates = await _revisions(case, before, spec)
+    number = spec.revision or (sorted(templates)[-2] if len(templates) > 1 else 0)
+    if number not in templates:
+        known = ", ".join(str(revision) for revision in sorted(templates))
+        return Proved(failed(check, f"there is no revision {spec.revision or 'before this one'}", f"it has: {known}"))
+    body = json.loads(json.dumps(before))
+    body["spec"]["template"] = templates[number]
+    after = Document(0, body)
+    return _judge_all(case, check, (after,), (before,), (after,))
+
+
+async def _before(case: Case, document: Document) -> Mapping[str, Any] | None:
+    entry = _entry(case, document)
+    namespace = document.namespace if entry.resource.namespaced else None
+    return await case.cluster.get(entry.resource, namespace, document.name)
+
+
+def _entry(case: Case, document: Document) -> ResourceEntry:
+    entry = case.resources.for_object(document.api_version, document.kind)
+    if entry is None:  # INVARIANT: the static manifest check knows every kind it lets through
+        raise ProgramFailed(f"the kind {document.api_version} {document.kind} is not in the table of kinds")
+    return entry
+
+
+def _judge_all(
+    case: Case,
+    check: Check,
+    documents: Sequence[Document],
+    befores: Sequence[Mapping[str, Any] | None],
+    afters: Sequence[Document],
+) -> Proved:
+    stored = {_key(case, document): document for document in afters}
+    raised: Access | None = None
+    for document, before in zip(documents, befores, strict=True):
+        after = stored[_key(case, document)]
+        judgement = judge_stored(after, scope=case.scope, batch=tuple(afters))
+        if refusal := _refusal(check, judgement, document):
+            return refusal
+        if before is not None:
+            change = judge_change(before, after.body, scope=case.scope)
+            if refusal := _refusal(check, change, document):
+                return refusal
+            raised = max((level for level in (raised, change.raised) if level is not None), default=None)
+    return Proved(passed(check, "judged as the API server would store it", raised=raised))
+
+
+def _refusal(check: Check, judgement: Judgement, document: Document) -> Proved | None:
+    if not judgement.violations:
+        return None
+    first: Violation = judgement.violations[0]
+    path = f"{document.prefix}.{first.path}" if document.prefix else first.path
+    more = f" (and {len(judgement.violations) - 1} more)" if len(judgement.violations) > 1 else ""
+    return Proved(failed(check, first.reason + more, first.hint, Place(document=document.index, path=path)))
+
+
+def _key(case: Case, document: Document) -> tuple[str, str, str]:
+    entry = _entry(case, document)
+    return (entry.resource.argument, (document.namespace or "") if entry.resource.namespaced else "", document.name)
+
+
+def _identities(case: Case, documents: Sequence[Document]) -> list[tuple[str, str, str]]:
+    return sorted(_key(case, document) for document in documents)
+
+
+def replace_verb(case: Case, verb: str) -> Command:
+    """The decided head as its own server-side dry run; ``diff`` is dry-run as the apply it stands for."""
+    pipeline = case.decision.pipeline
+    if pipeline is None:  # INVARIANT: a decision with checks has a pipeline
+        raise ProgramFailed("there is no command to make a dry run of")
+    head = pipeline.head
+    flags = tuple(flag for flag in head.flags if flag.name not in _DROPPED)
+    path = ("apply",) if verb == "diff" else head.path
+    return replace(head, path=path, flags=(*flags, Flag("dry-run", ("server",)), Flag("output", ("json",))))
+
+
+async def _dry_run(case: Case, head: Command, stdin: bytes | None) -> tuple[Document, ...]:
+    approved = case.policy.derive(case.decision, head.argv(), stdin=stdin, output=Output(head="raw"))
+    completed = await case.run_own(approved)
+    if completed.exit_code != 0:
+        raise ProgramFailed(
+            f"the server-side dry run was refused: {completed.stderr.decode(errors='replace').strip()[:600]}",
+            "mend what the API server names; nothing was written",
+        )
+    try:
+        return tuple(documents_of(_objects(completed.stdout)))
+    except (ValueError, InvalidDocument) as error:
+        raise ProgramFailed(f"the server-side dry run printed what cannot be read: {error}") from error
+
+
+def _objects(text: bytes) -> list[Any]:
+    """Objects of kubectl's JSON output: one object, a List, or several values one after another."""
+    decoder, rest, found = json.JSONDecoder(), text.decode().strip(), []
+    while rest:
+        value, end = decoder.raw_decode(rest)
+        if isinstance(value, dict) and value.get("kind") == "List" and isinstance(value.get("items"), list):
+            found.extend(value["items"])
+        else:
+            found.append(value)
+        rest = rest[end:].lstrip()
+    return found
+
+
+async def _revisions(case: Case, live: Mapping[str, Any], spec: UndoSpec) -> dict[int, Any]:
+    """Pod templates by revision: of a DaemonSet's controller revisions, or a Deployment's replica sets, by owner uid."""
+    plural = "replicasets" if spec.resource.kind == "Deployment" else "controllerrevisions"
+    entry = case.resources.find(plural)
+    if entry is None:  # INVARIANT: the table ships with both
+        raise ProgramFailed(f"{plural} are not in the table of kinds")
+    selector = selector_text((live.get("spec") or {}).get("selector") or {})
+    uid = (live.get("metadata") or {}).get("uid")
+    templates: dict[int, Any] = {}
+    for body in await case.cluster.list(entry.resource, spec.namespace, selector):
+        metadata = body.get("metadata") or {}
+        if not any(owner.get("uid") == uid for owner in metadata.get("ownerReferences") or ()):
+            continue
+        if plural == "replicasets":
+            number = int((metadata.get("annotations") or {}).get(REVISION, "0"))
+            template = (body.get("spec") or {}).get("template")
+        else:
+            number = int(body.get("revision") or 0)
+            template = (((body.get("data") or {}).get("spec")) or {}).get("template")
+        if isinstance(template, dict):
+            cleaned = {key: value for key, value in template.items() if key != "$patch"}
+            labels = (cleaned.get("metadata") or {}).get("labels") or {}
+            labels.pop("pod-template-hash", None)
+            templates[number] = cleaned
+    return templates
