@@ -258,8 +258,9 @@ class Document:
 class Output:
     """How the head's bytes are treated before any filter or caller sees them.
 
-    ``head``: what the program was asked to print: ``json`` (one object or a List, parsed item by item), ``text``
-    (redacted line by line), or ``raw`` (untouched: only for the server's own reads). ``render``: what the server writes from JSON: ``json`` or ``yaml``. ``confine``: drop
+    ``head``: what the program prints: ``json`` (one object or a List, parsed item by item), ``text`` (redacted line
+    by line), or ``raw`` (untouched: only for the server's own reads). ``render``: what the server writes from JSON:
+    ``json`` or ``yaml``. ``confine``: drop
     objects that are not OBI's. ``project``: keep only the harmless fields of facts (``fact``) or of workload status
     (``status``).
     """
