@@ -47,14 +47,16 @@ class ToolCall:
 class ToolResult:
     """What a tool gives: the answer once, as data, and a short text that says what it is.
 
-    ``exit_code`` is what ``obi-mcp call`` exits with; ``payload`` the program's own text, for its ``--output text``.
+    ``exit_code`` is what ``obi-mcp call`` exits with. ``payload`` is what the program printed, None where none ran, and
+    ``notes`` what is to be said beside it: both for ``obi-mcp call --output text``.
     """
 
     structured: dict[str, Any]
     text: str
     is_error: bool = False
     exit_code: int = 0
-    payload: str = ""
+    payload: str | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +74,22 @@ class ToolSpec:
     reaches: Access = Access.READ_ONLY
     open_world: bool = True
 
-    def changes_at(self, level: Access) -> Access:
-        """The most that a call can do on a server of that level."""
-        return min(level, self.reaches)
+    def public(self, level: Access) -> dict[str, Any]:
+        """The tool as ``tools/list`` shows it, on a server of that access level; hints follow from what it can do."""
+        reach = min(level, self.reaches)
+        return {
+            "name": self.name,
+            "title": self.title,
+            "description": self.description,
+            "inputSchema": self.input_schema,
+            "outputSchema": self.output_schema,
+            "annotations": {
+                "readOnlyHint": reach is Access.READ_ONLY,
+                "destructiveHint": reach is Access.FULL,
+                "idempotentHint": reach is Access.READ_ONLY,
+                "openWorldHint": self.open_world,
+            },
+        }
 
 
 class Toolset(Protocol):

@@ -6,31 +6,26 @@ from typing import Any
 
 from obi_mcp.toolsets.base import Schema
 
-_TEXTS = {"type": "array", "items": {"type": "string"}}
-_MAYBE_TEXT = {"type": ["string", "null"]}
+_TEXTS: Schema = {"type": "array", "items": {"type": "string"}}
+_MAYBE_TEXT: Schema = {"type": ["string", "null"]}
 
-DECISION: Schema = {
-    "type": "object",
-    "description": "What the policy says of the command, and why.",
-    "properties": {
-        "effect": {"type": "string", "enum": ["allow", "narrow", "deny"]},
-        "access": {"type": ["string", "null"], "description": "Access level that it needs."},
-        "rule": {"type": ["string", "null"], "description": "The rule that decided."},
-        "reason": {"type": "string"},
-        "hint": {"type": ["string", "null"], "description": "The nearest thing that would be allowed."},
-        "at": {
-            "type": ["object", "null"],
-            "description": "Where the cause stands: stage and word from 0, column from 1.",
-        },
-        "pipeline": {"type": "array", "items": _TEXTS, "description": "The argument vectors that run."},
-        "added": {**_TEXTS, "description": "Words added to keep it to what is OBI's."},
-        "checks": {
-            "type": "array",
-            "items": {"type": "object"},
-            "description": "What is proved against the cluster before it runs.",
-        },
+_DECISION: dict[str, Any] = {
+    "effect": {"type": "string", "enum": ["allow", "narrow", "deny"]},
+    "access": {**_MAYBE_TEXT, "description": "Access level that it needs."},
+    "rule": {**_MAYBE_TEXT, "description": "The rule that decided."},
+    "reason": {"type": "string"},
+    "hint": {**_MAYBE_TEXT, "description": "The nearest thing that would be allowed; on failure: what to do."},
+    "at": {
+        "type": ["object", "null"],
+        "description": "Where the cause stands: stage and word from 0, column from 1.",
     },
-    "required": ["effect", "access", "rule", "reason", "hint", "at", "pipeline", "added", "checks"],
+    "pipeline": {"type": "array", "items": _TEXTS, "description": "The argument vectors that run."},
+    "added": {**_TEXTS, "description": "Words added to keep it to what is OBI's."},
+    "checks": {
+        "type": "array",
+        "items": {"type": "object"},
+        "description": "What is proved against the cluster before it runs.",
+    },
 }
 
 _FAILURE: dict[str, Any] = {
@@ -49,7 +44,11 @@ _ANSWER: dict[str, Any] = {
     "skipped": {"type": "integer", "description": "Objects left out because they are not OBI's."},
     "stripped": {"type": "integer", "description": "Control and invisible characters removed."},
     "json": {"description": "The output parsed, where it is one small JSON value."},
-    "decision": {"$ref": "#/$defs/decision"},
+    "decision": {
+        "type": "object",
+        "description": "What the policy said, as obi_explain_command gives it.",
+        "required": ["effect", "rule", "reason"],
+    },
 }
 
 ANSWER: Schema = {
@@ -59,13 +58,13 @@ ANSWER: Schema = {
         {"required": ["stdout", "stderr", "exit_code", "truncated", "duration_ms", "decision"]},
         {"required": ["code", "message", "hint"]},
     ],
-    "$defs": {"decision": DECISION},
 }
 """What the command tools give."""
 
 EXPLANATION: Schema = {
     "type": "object",
-    "properties": {**DECISION["properties"], **_FAILURE},
-    "anyOf": [{"required": DECISION["required"]}, {"required": ["code", "message", "hint"]}],
+    "properties": {**_FAILURE, **_DECISION},
+    "anyOf": [{"required": list(_DECISION)}, {"required": ["code", "message", "hint"]}],
 }
-"""What ``obi_explain_command`` gives: the decision itself."""
+"""What ``obi_explain_command`` gives: the decision itself. The one place that spells a decision out; other tools refer
+to it, because every schema is in every ``tools/list``."""

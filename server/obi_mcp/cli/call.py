@@ -1,0 +1,137 @@
+"""``obi-mcp call TOOL``: one tool call by the road that an MCP client takes; the exit code says how it ended."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import sys
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from obi_mcp.cli.arguments import VerbParser, add_settings_flags, read_input, settings_from
+from obi_mcp.config import Settings
+from obi_mcp.errors import InvalidArgument
+from obi_mcp.log import StderrWriter, start_logging
+from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
+from obi_mcp.toolsets.registry import listed_tools
+from obi_mcp.toolsets.run import run_tool
+
+CALLER = "obi-mcp call"
+LAST_LINES_S = 1.0
+
+
+def parser() -> VerbParser:
+    """The arguments of ``call``."""
+    made = VerbParser("obi-mcp call", "Calls one tool as an MCP client would, and exits with how it ended.")
+    made.add_argument("tool", metavar="TOOL", help="its name, as `obi-mcp tools` lists it")
+    made.add_argument("--arg", metavar="NAME=VALUE", action="append", default=[], help="one argument; may be repeated")
+    made.add_argument(
+        "--json", metavar="OBJECT", help="all arguments as a JSON object; `-` reads it from standard input"
+    )
+    made.add_argument("--stdin", metavar="FILE", help="the argument stdin from a file; `-`: from standard input")
+    made.add_argument(
+        "--output",
+        choices=["text", "json"],
+        default="text",
+        help="text: what the command printed (default); json: the tool's structured result",
+    )
+    add_settings_flags(made)
+    return made
+
+
+def main(argv: Sequence[str]) -> int:
+    """Calls the tool; prints its answer, and what went wrong on standard error."""
+    args = parser().parse_args(argv)
+    settings = settings_from(args).settings
+    spec = _find(args.tool, settings)
+    arguments = _arguments(args, spec)
+    stderr = StderrWriter()
+    start_logging("warning" if settings.log_level == "info" else settings.log_level, stderr)
+    from obi_mcp.cli.services import build_services
+
+    services = build_services(settings, stderr)
+    try:
+        result = asyncio.run(_call(services, spec, arguments))
+    finally:
+        services.audit.close()
+        stderr.flush(LAST_LINES_S)
+    _print(result, args.output)
+    return result.exit_code
+
+
+async def _call(services: Services, spec: ToolSpec, arguments: Mapping[str, Any]) -> ToolResult:
+    task = asyncio.ensure_future(run_tool(services, spec, ToolCall(arguments, CALLER)))
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        loop.add_signal_handler(number, task.cancel)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
+    finally:
+        await services.enforcer.close()
+
+
+def _find(name: str, settings: Settings) -> ToolSpec:
+    specs = {spec.name: spec for spec in listed_tools(settings)}
+    if name not in specs:
+        raise InvalidArgument(f"there is no tool {name!r} with these settings", f"use one of {', '.join(specs)}")
+    return specs[name]
+
+
+def _arguments(args: Namespace, spec: ToolSpec) -> dict[str, Any]:
+    arguments: dict[str, Any] = {}
+    if args.json is not None:
+        arguments.update(_object(read_input("-") if args.json == "-" else args.json))
+    properties: Mapping[str, Mapping[str, Any]] = spec.input_schema["properties"]
+    for pair in args.arg:
+        name, mark, text = pair.partition("=")
+        if not mark:
+            raise InvalidArgument(
+                f"--arg {pair!r} is not NAME=VALUE", "for example --arg command='kubectl get pods -A'"
+            )
+        arguments[name] = _typed(text, properties.get(name, {}).get("type", "string"), name)
+    if args.stdin is not None:
+        try:
+            arguments["stdin"] = read_input(args.stdin)
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidArgument(
+                f"--stdin {args.stdin} cannot be read: {error}", "name a file of UTF-8 text"
+            ) from error
+    return arguments
+
+
+def _object(text: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise InvalidArgument(
+            f"--json is not JSON: {error}", 'for example --json \'{"command": "kubectl get pods"}\''
+        ) from None
+    if not isinstance(value, dict):
+        raise InvalidArgument("--json is not an object", 'for example --json \'{"command": "kubectl get pods"}\'')
+    return value
+
+
+def _typed(text: str, kind: str, name: str) -> Any:
+    """A value of the schema's type; text stays text."""
+    if kind == "string":
+        return text
+    try:
+        return json.loads(text)
+    except ValueError:
+        raise InvalidArgument(f"--arg {name}={text} is not a {kind}", f"give {name} as JSON") from None
+
+
+def _print(result: ToolResult, output: str) -> None:
+    if output == "json":
+        print(json.dumps(result.structured, indent=2, ensure_ascii=False))
+    elif result.payload is None:
+        print(result.text, file=sys.stderr if result.is_error else sys.stdout)
+    else:
+        sys.stdout.write(result.payload)
+        sys.stdout.flush()
+        for note in result.notes:
+            print(note, file=sys.stderr)

@@ -1,0 +1,21 @@
+"""Puts the parts of the guarded road together for the verbs that run something."""
+
+from __future__ import annotations
+
+from obi_mcp.audit import AuditLog
+from obi_mcp.config import Settings
+from obi_mcp.enforcer.enforcer import Enforcer
+from obi_mcp.log import StderrWriter
+from obi_mcp.policy.engine import Policy
+from obi_mcp.redact import Redactor
+from obi_mcp.toolsets.base import Services
+
+
+def build_services(settings: Settings, stderr: StderrWriter) -> Services:
+    """The policy, the audit log and the enforcer of these settings. Touches no cluster.
+
+    Raises: PolicyError, AuditError, ConfigError.
+    """
+    policy = Policy.load(settings)
+    audit = AuditLog(settings, Redactor.load().text, stderr=stderr)
+    return Services(settings, Enforcer(settings, policy, audit), audit)
