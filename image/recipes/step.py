@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 HEARTBEAT_S = 10.0
+GRACE_S = 5.0
 TAIL_LINES = 15
 TAIL_BYTES = 64 * 1024
 
@@ -92,6 +93,10 @@ def _end_group(child: subprocess.Popen[bytes]) -> None:
     """Stop what is left of a step that was interrupted; one that ended by itself is already reaped."""
     if child.poll() is None:
         os.killpg(child.pid, signal.SIGTERM)
-        child.wait()
+        try:
+            child.wait(GRACE_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(child.pid, signal.SIGKILL)
+            child.wait()
     if child.stdout is not None:
         child.stdout.close()
