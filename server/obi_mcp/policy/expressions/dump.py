@@ -19,7 +19,7 @@ CUT_NOTE = b"[what kubectl prints of the object is left out: ask for -o json and
 
 
 def cut_dump(line: bytes) -> tuple[bytes, bool]:
-    """One line of kubectl's output or errors: what may be handed on of it, and whether everything after it is dropped."""
+    """What may be handed on of one line of kubectl's output or errors, and whether all that follows is dropped."""
     found = [at for at in (line.find(marker) for marker in _MARKERS) if at >= 0]
     return (line[: min(found)] + CUT_NOTE, True) if found else (line, False)
 

@@ -88,7 +88,8 @@ def _tokens(text: str, start: int) -> tuple[list[_Token], int]:
             raise ExpressionDenied("this is not a part of go-templates that is allowed", at + 1, _ALLOWED)
         kind, begin = match.lastgroup, match.start(match.lastgroup)
         spaced = not tokens or begin > at or tokens[-1].text in {"(", "|"}
-        if not spaced and kind != "sign" and not (kind == "field" and tokens[-1].text == ")"):
+        glued = match[kind] in {")", "|"} or (kind == "field" and tokens and tokens[-1].text == ")")
+        if not spaced and not glued:
             raise ExpressionDenied("a blank is missing between two words", begin + 1, _ALLOWED)
         tokens.append(_Token(kind, match[kind], begin + 1, spaced))
         at = match.end()

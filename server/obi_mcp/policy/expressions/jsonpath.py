@@ -233,6 +233,7 @@ class _Parser:
         self._at += 1
         while self._at < len(self._text) and self._text[self._at] not in _TERMINATORS:
             self._at += 2 if self._text[self._at] == "\\" else 1
+        self._at = min(self._at, len(self._text))
         name = self._text[start + 1 : self._at]
         if name == "*":
             self._add("wildcard", start)
