@@ -1,0 +1,103 @@
+"""What is generated from the code and kept in the tree: ``.venv/bin/python tests/snapshots/update.py`` writes it anew.
+
+The settings table of ``docs/configuration.md``, the verbs and exit codes of ``docs/cli.md``, and the public definition
+of each tool in ``tests/snapshots/tools``. Tests compare the tree with what this gives.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT / "server"))
+
+from obi_mcp.cli.verbs import EXIT_CODES, VERBS  # noqa: E402
+from obi_mcp.config import Settings  # noqa: E402
+from obi_mcp.config_table import SETTINGS, Setting, setting_default  # noqa: E402
+from obi_mcp.policy.model import Access  # noqa: E402
+from obi_mcp.toolsets.registry import ALL, listed_tools  # noqa: E402
+
+TOOLS = ROOT / "tests/snapshots/tools"
+DOCUMENTS = {
+    "settings": ROOT / "docs/configuration.md",
+    "verbs": ROOT / "docs/cli.md",
+    "exit-codes": ROOT / "docs/cli.md",
+}
+
+
+def settings_table() -> str:
+    """One row per setting."""
+    rows = ["| setting | what it means | default | environment variable | flag |", "| --- | --- | --- | --- | --- |"]
+    return "\n".join([*rows, *map(_setting_row, SETTINGS)])
+
+
+def _setting_row(setting: Setting) -> str:
+    default = setting_default(setting)
+    value = default.label if isinstance(default, Access) else default
+    shown = "" if value is None else f"`{json.dumps(value)}`"
+    unit = f" {setting.unit}" if setting.unit else ""
+    bounds = []
+    if setting.minimum is not None:
+        bounds.append(f"at least {setting.minimum:,g}")
+    if setting.maximum is not None:
+        bounds.append(f"at most {setting.maximum:,.0f}")
+    if setting.choices:
+        bounds.append("one of " + ", ".join(f"`{choice}`" for choice in setting.choices))
+    meaning = " ".join([setting.doc, *([f"({'; '.join(bounds)})"] if bounds else [])])
+    flag = f"`{setting.flag}`" if setting.flag else ""
+    return f"| `{setting.key}` | {meaning} | {shown}{unit} | `{setting.variable}` | {flag} |"
+
+
+def verbs_table() -> str:
+    """One row per verb."""
+    rows = [f"| `obi-mcp {verb.name}` | {verb.summary} |" for verb in VERBS]
+    return "\n".join(["| verb | what it does |", "| --- | --- |", *rows])
+
+
+def exit_codes_table() -> str:
+    """One row per exit code."""
+    rows = [f"| {code} | {meaning} |" for code, meaning in EXIT_CODES]
+    return "\n".join(["| exit code | meaning |", "| --- | --- |", *rows])
+
+
+def with_table(document: str, name: str, table: str) -> str:
+    """The document with what stands between the marks of that name replaced."""
+    start, end = f"<!-- generated: {name} -->\n", f"<!-- end: {name} -->"
+    before, found, rest = document.partition(start)
+    _, closed, after = rest.partition(end)
+    if not (found and closed):
+        raise ValueError(f"the document has no marks for {name}")
+    return f"{before}{start}{table}\n{end}{after}"
+
+
+def documents() -> Mapping[Path, str]:
+    """Every document with generated parts, as it should be."""
+    tables = {"settings": settings_table(), "verbs": verbs_table(), "exit-codes": exit_codes_table()}
+    found: dict[Path, str] = {}
+    for name, path in DOCUMENTS.items():
+        found[path] = with_table(found.get(path) or path.read_text(), name, tables[name])
+    return found
+
+
+def tool_snapshots() -> Mapping[Path, str]:
+    """The public definition of every tool on a server that allows everything, one file each."""
+    settings = Settings(access=Access.FULL, toolsets=(ALL,))
+    return {
+        TOOLS / f"{spec.name}.json": json.dumps(spec.public(Access.FULL), indent=2, ensure_ascii=False) + "\n"
+        for spec in listed_tools(settings)
+    }
+
+
+if __name__ == "__main__":
+    wanted = {**documents(), **tool_snapshots()}
+    TOOLS.mkdir(exist_ok=True)
+    for stale in set(TOOLS.glob("*.json")) - set(wanted):
+        stale.unlink()
+    for path, text in wanted.items():
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+            print(path.relative_to(ROOT))

@@ -1,0 +1,94 @@
+"""A recorded double of the guarded road, for tests of the protocol's shape only. What is allowed, checked and run is
+tested with the real enforcer."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+
+from obi_mcp.audit import AuditEntry, AuditLog
+from obi_mcp.command.model import Command, Pipeline
+from obi_mcp.config import Settings
+from obi_mcp.enforcer.model import Answer, Call, Progress
+from obi_mcp.errors import ObiMcpError
+from obi_mcp.policy.model import Access, Check, Decision, MembersSpec, Place, Resource
+from obi_mcp.toolsets.base import Services
+
+PODS = Resource("pods", "Pod", "", "v1", True)
+NARROWED = Decision(
+    effect="narrow",
+    rule="kubectl.get.pods",
+    reason="only app.kubernetes.io/part-of in (obi, beyla) is searched",
+    access=Access.READ_ONLY,
+    added=("-l", "app.kubernetes.io/part-of in (obi, beyla)"),
+    checks=(Check("membership", "pods", None, "labels prove little", MembersSpec("drop", PODS, None)),),
+    pipeline=Pipeline(Command("kubectl", ("get",))),
+)
+REFUSED = Decision(
+    effect="deny",
+    rule="hard.secrets",
+    reason="secrets are never read",
+    hint="kubectl get configmaps -A",
+    at=Place(stage=0, word=2, column=13),
+)
+UNREADABLE = Decision(
+    effect="deny", rule="syntax", reason="unquoted ; at column 12", hint="quote it", at=Place(stage=0, column=12)
+)
+ANSWER = Answer("obi-1 1/1 Running\n", "", 0, NARROWED, 82)
+
+
+@dataclass
+class RecordedRoad:
+    """Gives each call what the test recorded for its command, and keeps the calls."""
+
+    answers: dict[str, Answer | ObiMcpError] = field(default_factory=dict)
+    decisions: dict[str, Decision] = field(default_factory=dict)
+    calls: list[Call] = field(default_factory=list)
+    cancelled: list[str] = field(default_factory=list)
+    started: asyncio.Event = field(default_factory=asyncio.Event)
+    closed: bool = False
+
+    async def run(self, call: Call, progress: Progress | None = None) -> Answer:
+        self.calls.append(call)
+        self.started.set()
+        if call.command == "kubectl wait":
+            await self._forever(call)
+        if progress is not None:
+            await progress(1, 3, "checked")
+            await progress(3, 3, "done")
+        outcome = self.answers.get(call.command, ANSWER)
+        if isinstance(outcome, ObiMcpError):
+            raise outcome
+        return outcome
+
+    async def _forever(self, call: Call) -> None:
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            self.cancelled.append(call.command)
+            raise
+
+    def explain(self, call: Call) -> Decision:
+        self.calls.append(call)
+        return self.decisions.get(call.command, NARROWED)
+
+    async def close(self) -> None:
+        self.closed = True
+
+
+class RecordedAudit(AuditLog):
+    """Keeps the entries that the layers above the road write."""
+
+    def __init__(self) -> None:
+        self.entries: list[AuditEntry] = []
+
+    def record(self, entry: AuditEntry) -> None:
+        self.entries.append(entry)
+
+    def close(self) -> str:
+        return ""
+
+
+def services(road: RecordedRoad, settings: Settings | None = None) -> Services:
+    """Services on the double."""
+    return Services(settings or Settings(), road, RecordedAudit())
