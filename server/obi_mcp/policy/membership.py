@@ -71,8 +71,8 @@ class OwnerRef:
     api_version: str
     kind: str
     name: str
-    namespace: str
     uid: str = ""
+    namespace: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,7 +301,7 @@ def controller_of(obj: Mapping[str, Any], kind: str) -> OwnerRef | None:
         return None
     if api_version != "apps/v1" or owner not in _CONTROLLERS[kind]:
         return None
-    return OwnerRef("apps/v1", owner, name, _namespace(obj), uid)
+    return OwnerRef("apps/v1", owner, name, uid, _namespace(obj))
 
 
 def _container_is_obi(pod: Mapping[str, Any], spec: Mapping[str, Any], scope: Scope, name: str) -> Proof:
@@ -329,7 +329,7 @@ def _by_subject(subject: Mapping[str, Any], namespace: str, *, by_uid: bool = Tr
     if by_uid and not facts["uid"]:
         return Proof("no", "it names its object without a uid")
     uid = facts["uid"] if by_uid else ""
-    owner = OwnerRef(facts["apiVersion"] or "v1", facts["kind"], facts["name"], namespace, uid)
+    owner = OwnerRef(facts["apiVersion"] or "v1", facts["kind"], facts["name"], uid, namespace)
     return Proof("needs_owner", f"it is about {owner.kind} {owner.name}", owner)
 
 

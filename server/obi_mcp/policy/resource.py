@@ -74,7 +74,7 @@ class ResourceTable:
         for item in data["resources"]:
             try:
                 entry = _entry(item, common, taken)
-            except (KeyError, TypeError, ValueError) as error:
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
                 raise ValueError(f"resource {item!r} is not usable: {error}") from error
             taken.update(entry.resource.names)
             entries.append(entry)
