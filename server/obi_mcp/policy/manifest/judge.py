@@ -62,7 +62,7 @@ class ManifestPolicy:
         without a namespace go to: helm's ``--namespace``; for documents on standard input None, they name their own.
         """
         schema = self.kinds.get(document.kind)
-        inspection = self._inspection(document, scope, batch, namespace, mode)
+        inspection = self.inspection(document, scope=scope, batch=batch, namespace=namespace, mode=mode)
         if schema is None:
             return self._no_such_kind(inspection)
         self._target(schema, inspection)
@@ -79,7 +79,7 @@ class ManifestPolicy:
         """Only whether the object is of a kind and at a place that may be written: for ``delete -f -``, whose documents
         need hold nothing else. What else they hold is not looked at."""
         schema = self.kinds.get(document.kind)
-        inspection = self._inspection(document, scope, (document,), namespace, Mode.SUBMITTED)
+        inspection = self.inspection(document, scope=scope, batch=(document,), namespace=namespace)
         if schema is None:
             return self._no_such_kind(inspection)
         if document.api_version != schema.api_version:
@@ -88,9 +88,16 @@ class ManifestPolicy:
         self._target(schema, inspection)
         return inspection.judgement()
 
-    def _inspection(
-        self, document: Document, scope: Scope, batch: Sequence[Document], namespace: str | None, mode: Mode
+    def inspection(
+        self,
+        document: Document,
+        *,
+        scope: Scope,
+        batch: Sequence[Document],
+        namespace: str | None = None,
+        mode: Mode = Mode.SUBMITTED,
     ) -> Inspection:
+        """An inspection that has not begun, for the parts that are judged apart from the rest."""
         keys = {key for selector in scope_selectors(scope.selectors) for key in selector.constraints}
         schema = self.kinds.get(document.kind)
         where = document.namespace or namespace if schema is None or schema.namespaced else None

@@ -102,9 +102,22 @@ def pod(value: Any, of: Any, path: str, inspection: Inspection) -> None:
     _names_once(value, path, inspection)
     volumes = {volume["name"]: volume for volume in value.get("volumes") or []}
     for container, at in _containers(value, path):
-        mounts = _mounts(container, volumes, of, at, inspection)
-        _files(container, mounts, at, inspection)
-        _ports(container, bool(value.get("hostNetwork")), at, inspection)
+        fits_together(container, volumes, of, at, inspection, host_network=value.get("hostNetwork") is True)
+
+
+def fits_together(
+    container: Mapping[str, Any],
+    volumes: Mapping[str, Any],
+    of: Any,
+    path: str,
+    inspection: Inspection,
+    *,
+    host_network: bool = False,
+) -> None:
+    """One container against the pod's volumes (by name) and network."""
+    mounts = _mounts(container, volumes, of, path, inspection)
+    _files(container, mounts, path, inspection)
+    _ports(container, host_network, path, inspection)
 
 
 def _containers(value: Mapping[str, Any], path: str) -> Iterator[tuple[Mapping[str, Any], str]]:
