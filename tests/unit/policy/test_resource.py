@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from obi_mcp.policy.expressions.paths import paths_for
-from obi_mcp.policy.resource import ResourceTable
+from obi_mcp.policy.resource import ResourceEntry, ResourceTable
 
 POLICY = Path(__file__).parents[3] / "policy"
 DATA: dict[str, Any] = yaml.safe_load((POLICY / "resources.yaml").read_text())
@@ -70,12 +70,12 @@ def test_find(word: str, argument: str | None) -> None:
 
 
 @pytest.mark.parametrize("entry", TABLE.entries, ids=lambda entry: str(entry.resource.argument))
-def test_every_entry_is_found_by_its_own_argument_and_names(entry: Any) -> None:
+def test_every_entry_is_found_by_its_own_argument_and_names(entry: ResourceEntry) -> None:
     resource = entry.resource
-    assert TABLE.find(resource.argument) is entry
-    assert all(TABLE.find(name) is entry for name in resource.names)
+    assert TABLE.find(resource.argument) == entry
+    assert all(TABLE.find(name) == entry for name in resource.names)
     api_version = f"{resource.group}/{resource.version}" if resource.group else resource.version
-    assert TABLE.for_object(api_version, resource.kind) is entry
+    assert TABLE.for_object(api_version, resource.kind) == entry
     if entry.reading == "never":
         assert entry.because and not entry.paths and not entry.written
     else:

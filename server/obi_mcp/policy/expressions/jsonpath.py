@@ -66,7 +66,11 @@ def check_relaxed(text: str, paths: Paths, *, offset: int = 0) -> None:
         raise ExpressionDenied(f"{text!r} is not a path such as .metadata.name", offset + 1)
     spec = match[1] or match[2]
     shift = offset + match.start(1 if match[1] else 2) - 2
-    _judge_all(parse(f"{{.{spec}}}", shift), paths)
+    try:
+        _judge_all(parse(f"{{.{spec}}}", shift), paths)
+    except ExpressionDenied as denied:  # the braces and the dot may be ours, and stand around the path
+        column = min(max(denied.column, offset + 1), offset + len(text) + 1)
+        raise ExpressionDenied(denied.reason, column, denied.hint) from None
 
 
 def parse(text: str, shift: int = 0) -> tuple[Action, ...]:
@@ -292,11 +296,12 @@ class _Parser:
         inside = self._filter_text(start + len("[?("))
         match = _COMPARISON.fullmatch(inside)
         if match is None:
-            branches: tuple[tuple[Step, ...], ...] = (self._nested(inside, start),)
+            branches: tuple[tuple[Step, ...], ...] = (self._nested(inside, start + 3),)
         elif match[2] not in _COMPARISONS:
             raise self._error(f"kubectl does not compare with {match[2]!r}")
         else:
-            branches = (self._nested(match[1], start), self._nested(match[3], start))
+            right = self._nested(match[3], start + 3 + match.start(3))
+            branches = (self._nested(match[1], start + 3), right)
         self._add("filter", start, branches=branches)
         self._at = start + len("[?(") + len(inside) + len(")]")
 
