@@ -85,6 +85,9 @@ class RecordedAudit(AuditLog):
     def record(self, entry: AuditEntry) -> None:
         self.entries.append(entry)
 
+    def ensure_writable(self) -> None:
+        return None
+
     def close(self) -> str:
         return ""
 

@@ -25,6 +25,7 @@ from obi_mcp.errors import (
     NotFound,
     ObiMcpError,
     ProgramMissing,
+    SyntaxDenied,
 )
 from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.base import ToolCall, ToolResult, ToolSpec
@@ -277,7 +278,7 @@ def test_a_small_json_output_goes_along_parsed(value: Any) -> None:
 
 FAILURES: list[tuple[ObiMcpError, str, int]] = [
     (Denied(REFUSED), "denied", 3),
-    (Denied(UNREADABLE), "invalid_command", 3),
+    (SyntaxDenied(UNREADABLE), "invalid_command", 3),
     (InvalidCommand("unquoted ;", "quote it", column=12), "invalid_command", 3),
     (InvalidDocument("two keys", document=1, path="spec", line=4), "invalid_document", 3),
     (NotFound("pod/x", "obi"), "not_found", 1),
@@ -318,7 +319,12 @@ def test_the_place_of_a_mistake_is_data() -> None:
 
 def test_an_explanation_is_the_decision_and_a_denial_is_no_error() -> None:
     road = RecordedRoad(decisions={"kubectl get secrets": REFUSED})
-    refused = valid(call("obi_explain_command", {"command": "kubectl get secrets"}, road), "obi_explain_command")
+    made = services(road, FULL)
+    asking = ToolCall({"command": "kubectl get secrets", "stdin": "{}"}, "test")
+    refused = valid(asyncio.run(run_tool(made, spec("obi_explain_command"), asking)), "obi_explain_command")
+    assert isinstance(made.audit, RecordedAudit)
+    (entry,) = made.audit.entries
+    assert (entry.tool, entry.decision, entry.error, entry.stdin) == ("obi_explain_command", REFUSED, None, "{}")
     assert (refused.is_error, refused.exit_code, refused.structured) == (False, 3, REFUSED.as_json())
     allowed = valid(call("obi_explain_command", GOOD, road), "obi_explain_command")
     assert (allowed.exit_code, allowed.structured) == (0, NARROWED.as_json())

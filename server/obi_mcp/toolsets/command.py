@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -200,7 +202,18 @@ def _runner(tool: str) -> Callable[[Services, ToolCall], Awaitable[ToolResult]]:
 
 
 async def _run_explain(services: Services, call: ToolCall) -> ToolResult:
-    return render_decision(services.enforcer.explain(_call("obi_explain_command", call)))
+    wanted = _call("obi_explain_command", call)
+    services.audit.ensure_writable()
+    started = time.monotonic()
+    if wanted.stdin is None:
+        decision = services.enforcer.explain(wanted)
+    else:  # a document of a megabyte takes a while to read, and the loop has others to serve
+        decision = await asyncio.to_thread(services.enforcer.explain, wanted)
+    spent_ms = round((time.monotonic() - started) * 1000)
+    services.audit.record(
+        AuditEntry(wanted.tool, wanted.command, wanted.caller, decision, duration_ms=spent_ms, stdin=wanted.stdin)
+    )
+    return render_decision(decision)
 
 
 def _call(tool: str, call: ToolCall) -> Call:

@@ -20,9 +20,6 @@ MAX_ERROR_TEXT = 1_000
 MAX_PARSED = 4_000
 """Characters of output up to which its parsed form goes along; above that, it would be the payload twice."""
 
-SYNTAX = "syntax"
-"""The rule of a decision about text that does not parse."""
-
 
 def render_answer(answer: Answer) -> ToolResult:
     """The result of a command that ran."""
@@ -115,9 +112,8 @@ def decision_line(decision: Decision) -> str:
 
 def render_error(error: ObiMcpError) -> ToolResult:
     """The result of a refusal or a failure: a stable code, what happened, and what to do."""
-    code = error_code(error)
-    structured: dict[str, Any] = {"code": code, "message": error.message, "hint": error.hint}
-    lines = [f"{code}: {error.message}"]
+    structured: dict[str, Any] = {"code": error.code, "message": error.message, "hint": error.hint}
+    lines = [f"{error.code}: {error.message}"]
     if isinstance(error, Denied):
         structured["decision"] = error.decision.as_json()
         lines.append(f"{decision_line(error.decision)}; nothing was run")
@@ -126,13 +122,6 @@ def render_error(error: ObiMcpError) -> ToolResult:
     if error.hint:
         lines.append(f"hint: {error.hint}")
     return ToolResult(structured, "\n".join(lines), is_error=True, exit_code=error.exit_code)
-
-
-def error_code(error: ObiMcpError) -> str:
-    """The code that clients match on: text that does not parse is ``invalid_command`` however it was refused."""
-    if isinstance(error, Denied) and error.decision.rule == SYNTAX:
-        return InvalidCommand.code
-    return error.code
 
 
 def _place(error: ObiMcpError) -> dict[str, int | str]:
