@@ -1,0 +1,172 @@
+"""What the templates of a chart call, and which of it a chart may not: functions that read the cluster or the network,
+or that give something else each time.
+
+What is judged is one rendering and what is installed is another, so a chart that uses chance or time installs what
+nobody judged; ``lookup`` reads objects with the server's credentials. The words count only where Go's template
+language calls functions: not in text, comments, strings, fields (``.lookup``) or variables.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from obi_mcp.policy.chart_files import read_archive
+from obi_mcp.policy.model import Violation
+
+_READS_CLUSTER = frozenset({"lookup"})
+_READS_NETWORK = frozenset({"getHostByName"})
+# sprig's and helm's functions whose result changes from one call to the next; bcrypt, htpasswd and encryptAES salt.
+_CHANGES = frozenset(
+    {"randAlphaNum", "randAlpha", "randAscii", "randNumeric", "randBytes", "randInt", "shuffle", "uuidv4", "now", "ago"}
+    | {"genPrivateKey", "genCA", "genCAWithKey", "genSelfSignedCert", "genSelfSignedCertWithKey", "genSignedCert"}
+    | {"genSignedCertWithKey", "buildCustomCert", "bcrypt", "htpasswd", "encryptAES"}
+)
+_MAX_DEPTH = 5
+
+# Go knows a comment only right behind the opening braces.
+_COMMENT = re.compile(r"\{\{(?:-\s+)?/\*.*?\*/(?:\s+-)?\}\}", re.DOTALL)
+_TOKEN = re.compile(
+    r'(?P<string>"(?:\\.|[^"\\\n])*")'
+    r"|(?P<raw>`[^`]*`)"
+    r"|(?P<char>'(?:\\.|[^'\\\n])+')"
+    r"|(?P<field>[.$][A-Za-z_][A-Za-z0-9_]*)"
+    r"|(?P<word>[A-Za-z_][A-Za-z0-9_]*)"
+    r"|(?P<end>\}\})"
+    r"|(?P<other>.)",
+    re.DOTALL,
+)
+
+
+def scan_files(files: Mapping[str, bytes], *, prefix: str = "", depth: int = 0) -> Iterator[Violation]:
+    """Every reason why this chart, or a chart inside it, may not be used. Paths are files below the chart's top."""
+    if depth > _MAX_DEPTH:
+        yield Violation("chart.depth", f"charts inside charts more than {_MAX_DEPTH} deep", prefix)
+        return
+    reads_files = any(b".Files" in data for name, data in files.items() if name.startswith("templates/"))
+    inner: dict[str, dict[str, bytes]] = {}
+    for name, data in files.items():
+        where = prefix + name
+        top, _, rest = name.partition("/")
+        if top == "charts":
+            yield from _sub_chart(rest, data, where, depth, inner)
+        elif top == "crds":
+            yield _crd(where)
+        elif name == "values.schema.json":
+            yield from _schema(data, where)
+        # `tpl` may run values and, where a template reads them, any other file.
+        elif top == "templates" or name == "values.yaml" or reads_files:
+            yield from _template(data, where)
+    for folder, below in inner.items():
+        yield from scan_files(below, prefix=f"{prefix}charts/{folder}/", depth=depth + 1)
+
+
+def called(text: str) -> Iterator[tuple[str, int]]:
+    """Every function that a template calls, with its line from 1; templates in strings (for ``tpl``) count, too."""
+    at = text.find("{{")
+    while at >= 0:
+        comment = _COMMENT.match(text, at)
+        if comment is not None:
+            at = text.find("{{", comment.end())
+            continue
+        at += 2
+        while at < len(text):
+            match = _TOKEN.match(text, at)
+            assert match is not None
+            if match.lastgroup == "word":
+                yield match.group(), text.count("\n", 0, at) + 1
+            elif match.lastgroup in ("string", "raw") and "{{" in (inside := _unquoted(match.group())):
+                yield from ((word, text.count("\n", 0, at) + 1) for word, _ in called(inside))
+            at = match.end()
+            if match.lastgroup == "end":
+                break
+        at = text.find("{{", at)
+
+
+def _sub_chart(
+    rest: str, data: bytes, where: str, depth: int, inner: dict[str, dict[str, bytes]]
+) -> Iterator[Violation]:
+    """An archive in ``charts/`` is scanned; a file of a folder there is put to its chart."""
+    folder, slash, name = rest.partition("/")
+    if slash:
+        inner.setdefault(folder, {})[name] = data
+    elif rest.endswith(".tgz"):
+        try:
+            files = read_archive(data, where)
+        except ValueError as error:
+            yield Violation("chart.archive", str(error), where)
+        else:
+            yield from scan_files(files, prefix=f"{where}/", depth=depth + 1)
+
+
+def _crd(where: str) -> Violation:
+    return Violation(
+        "chart.crds",
+        f"{where} is a custom resource definition, which helm installs for the whole cluster without showing it",
+        where,
+        "take it out of the chart, or list the chart in scope.charts_trusted",
+    )
+
+
+def _template(data: bytes, where: str) -> Iterator[Violation]:
+    seen: set[str] = set()
+    for word, line in called(data.decode("utf-8", "replace")):
+        reason = _reason(word)
+        if reason is not None and word not in seen:
+            seen.add(word)
+            hint = "use a chart without it, or list the chart in scope.charts_trusted"
+            yield Violation(f"chart.{word}", f"line {line} calls {word}, which {reason}", where, hint)
+
+
+def _reason(word: str) -> str | None:
+    if word in _READS_CLUSTER:
+        return "reads any object of the cluster with the server's credentials"
+    if word in _READS_NETWORK:
+        return "asks the network, and tells it a name"
+    if word in _CHANGES:
+        return "gives something else each time: what is installed would not be what was judged"
+    return None
+
+
+def _schema(data: bytes, where: str) -> Iterator[Violation]:
+    """helm follows references of a values schema to files and addresses."""
+    try:
+        schema = json.loads(data)
+    except (ValueError, RecursionError):
+        yield Violation("chart.schema", f"{where} is no JSON", where)
+        return
+    for reference in _references(schema):
+        if not reference.startswith("#"):
+            yield Violation("chart.schema", f"{where} refers to {reference!r}, outside itself", where)
+
+
+def _references(value: Any) -> Iterator[str]:
+    if isinstance(value, dict):
+        if isinstance(value.get("$ref"), str):
+            yield value["$ref"]
+        for below in value.values():
+            yield from _references(below)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _references(item)
+
+
+def _unquoted(token: str) -> str:
+    """The text of a string token; Go's escapes of ASCII are enough to find braces and words."""
+    if token.startswith("`"):
+        return token[1:-1]
+    return re.sub(
+        r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U0*([0-9a-fA-F]{1,6})|([0-7]{3})|(.))",
+        _escape,
+        token[1:-1],
+        flags=re.DOTALL,
+    )
+
+
+def _escape(match: re.Match[str]) -> str:
+    code = match[1] or match[2] or match[3]
+    if code:
+        return chr(min(int(code, 16), 0x10FFFF))
+    return chr(int(match[4], 8)) if match[4] else match[5]
