@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -12,6 +13,7 @@ from obi_mcp.cli.arguments import VerbParser, add_settings_flags, settings_from
 from obi_mcp.config import Settings
 from obi_mcp.log import StderrWriter, start_logging
 from obi_mcp.toolsets.base import Services
+from obi_mcp.toolsets.registry import listed_tools
 
 LAST_LINES_S = 1.0
 """How long the last log lines may take when nobody reads standard error."""
@@ -29,6 +31,7 @@ def parser() -> VerbParser:
 def main(argv: Sequence[str]) -> int:
     """Serves; does not return unless it cannot start."""
     settings = settings_from(parser().parse_args(argv)).settings
+    listed_tools(settings)  # a toolset that is none is said before anything is loaded
     if sys.stdin.isatty():
         print(
             "obi-mcp serve speaks MCP on standard input, and this is a terminal: let an MCP client start it "
@@ -45,9 +48,12 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _serve(services: Services, stderr: StderrWriter) -> None:
+    gc.disable()  # the SDK builds 551 models at import, and walking them again and again costs a tenth of it
     from obi_mcp.app import ObiServer
     from obi_mcp.transport import serve_stdio
 
+    gc.enable()
+    gc.freeze()
     server = ObiServer(services)
     logger.info("serving", extra=_facts(services.settings))
 
