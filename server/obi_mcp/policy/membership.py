@@ -114,7 +114,12 @@ def is_our_release(obj: Mapping[str, Any], scope: Scope) -> bool | None:
     if charts is None or namespace not in scope.namespaces:
         return False
     label = labels_of(obj).get(CHART_LABEL)
-    return label is None or any(label == chart or label.startswith(f"{chart}-") for chart in charts)
+    return label is None or any(_is_version_of(label, chart) for chart in charts)
+
+
+def _is_version_of(label: str, chart: str) -> bool:
+    """CHART-VERSION, where a version starts with a digit: obi-evil-1.0 is not of the chart obi."""
+    return label.startswith(f"{chart}-") and label[len(chart) + 1 :][:1].isdigit()
 
 
 # --- pods and workloads: by image ---

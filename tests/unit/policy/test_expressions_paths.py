@@ -315,7 +315,22 @@ def test_gotemplate_denied(text: str, column: int) -> None:
 FRAGMENTS = st.sampled_from(
     (
         *"{}[].@$'\"()*,:? |-0\\",
-        *"items metadata annotations spec containers env name .. {{ }} [*] [?( )] {end}".split(),
+        *[
+            "items",
+            "metadata",
+            "annotations",
+            "spec",
+            "containers",
+            "env",
+            "name",
+            "..",
+            "{{",
+            "}}",
+            "[*]",
+            "[?(",
+            ")]",
+            "{end}",
+        ],
         *("range ", "end", "if ", "index ", "{range .items[*]}"),
     )
 )
