@@ -1,0 +1,71 @@
+"""The cgroups of an instance's real node, in both versions of the interface."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from tests.sandbox.instance import Instance, SandboxError
+
+_ROOT = Path("/sys/fs/cgroup")
+_REMOVED_WITHIN_S = 5.0
+_POLL_S = 0.01
+# What the kubelet wants to account and limit.
+_NEEDED = frozenset({"cpu", "memory", "pids"})
+_CONTROLLERS_V1 = ("blkio", "cpu", "cpuacct", "cpuset", "devices", "freezer", "memory", "pids", "systemd")
+
+
+def is_unified() -> bool:
+    """Whether the machine has version 2 alone."""
+    return (_ROOT / "cgroup.controllers").exists()
+
+
+def obstacle() -> str | None:
+    """Why no cgroup for a node can be made here, None where one can."""
+    if is_unified():
+        there = set((_ROOT / "cgroup.subtree_control").read_text().split())
+        missing = _NEEDED - there
+    else:
+        missing = {name for name in _NEEDED if not (_ROOT / name / "cgroup.procs").exists()}
+    return f"the cgroup controllers {', '.join(sorted(missing))} are not available" if missing else None
+
+
+def make(instance: Instance) -> None:
+    """Make the cgroup under which the kubelet puts its pods."""
+    for path in paths(instance):
+        path.mkdir(exist_ok=True)
+        if not is_unified() and path.parent.name == "cpuset":
+            # A new cpuset of version 1 is empty, and nothing can run in it.
+            for name in ("cpuset.cpus", "cpuset.mems"):
+                (path / name).write_text((path.parent / name).read_text())
+
+
+def remove(instance: Instance) -> None:
+    """Remove the cgroups, innermost first; their processes must be dead. Raises: SandboxError."""
+    deadline = time.monotonic() + _REMOVED_WITHIN_S
+    for path in paths(instance):
+        while path.exists() and not _remove_tree(path):
+            if time.monotonic() > deadline:
+                raise SandboxError(f"{path} cannot be removed; its processes: {(path / 'cgroup.procs').read_text()!r}")
+            time.sleep(_POLL_S)
+
+
+def paths(instance: Instance) -> tuple[Path, ...]:
+    """The instance's cgroup in each hierarchy of the machine."""
+    if is_unified():
+        return (_ROOT / instance.cgroup,)
+    names = [*(name for name in _CONTROLLERS_V1 if (_ROOT / name).is_dir()), "unified"]
+    return tuple(_ROOT / name / instance.cgroup for name in names if (_ROOT / name / "cgroup.procs").exists())
+
+
+def _remove_tree(root: Path) -> bool:
+    """Whether everything went; a cgroup is busy until the kernel is done with its last process."""
+    # rglob() lists parents before children.
+    for path in [*reversed([path for path in root.rglob("*") if path.is_dir()]), root]:
+        try:
+            path.rmdir()
+        except FileNotFoundError:
+            continue
+        except OSError:
+            return False
+    return True

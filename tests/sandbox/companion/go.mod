@@ -1,0 +1,3 @@
+module obi-mcp/tests/sandbox/companion
+
+go 1.26.0

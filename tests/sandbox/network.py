@@ -1,0 +1,153 @@
+"""The network of an instance: namespaces of its own, joined to the host by one veth pair and by nothing else.
+
+Nothing inside has a default route out, so no fake pod or service address can leave the machine::
+
+    host ── up0  NODE: control plane, kubelet, real pods (cni0)
+                 peer0 ── eth0  PEER: the HTTP server of the measured traffic
+                 pods0 ── eth0  PODS: kwok; every address of simulated nodes and pods is local here
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import json
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+
+from tests.sandbox.instance import Instance, SandboxError
+
+SERVICES = ipaddress.IPv4Network("10.95.0.0/16")
+KUBERNETES_SERVICE = SERVICES[1]
+SIMULATED_NODES = ipaddress.IPv4Network("10.96.0.0/16")
+REAL_PODS = ipaddress.IPv4Network("10.97.0.0/24")
+SIMULATED_PODS = ipaddress.IPv4Network("10.98.0.0/16")
+PEER_LINK = ipaddress.IPv4Network("10.99.0.0/30")
+PODS_LINK = ipaddress.IPv4Network("10.99.0.4/30")
+PEER_PORT = 8080
+PEER_INTERFACE = "peer0"
+_PEER_MACS = ("02:00:00:63:00:01", "02:00:00:63:00:02")
+# Taken for the host's ends of the veth pairs, a /30 each: the first that the host has no route into.
+_UPLINKS = ("10.213.0.0/24", "172.29.213.0/24", "192.168.213.0/24")
+_MOST_INSTANCES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Uplink:
+    """The pair that joins an instance to the host."""
+
+    index: int
+    host: str
+    inside: str
+
+
+def ip(*words: str, netns: str | None = None, lines: str | None = None) -> str:
+    """Run iproute2's ``ip``, with ``lines`` in batch mode. Raises: SandboxError with what it said."""
+    program = shutil.which("ip", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") or "ip"
+    argv = [program, *(("-n", netns) if netns else ()), *words, *(("-batch", "-") if lines is not None else ())]
+    done = subprocess.run(argv, input=lines, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SandboxError(f"{' '.join(argv)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def exists(netns: str) -> bool:
+    """Whether a network namespace of that name is there."""
+    return os.path.exists(f"/run/netns/{netns}")
+
+
+def claim_uplink(netns: str) -> Uplink:
+    """Make the namespace and its pair to the host; the pair's name is what makes an index ours.
+
+    Raises: SandboxError when the namespace is there already, or all indexes are taken.
+    """
+    network = ipaddress.IPv4Network(_free_uplinks())
+    ip("netns", "add", netns)
+    try:
+        for index in range(_MOST_INSTANCES):
+            if os.path.exists(f"/sys/class/net/obimcp{index}"):
+                continue
+            first = index * 4
+            uplink = Uplink(index, str(network[first + 1]), str(network[first + 2]))
+            link = f"obimcp{index}"
+            ip(lines=f"link add {link} type veth peer name up0 netns {netns}\n"
+                     f"addr add {uplink.host}/30 dev {link}\nlink set {link} up\n")  # fmt: skip
+            return uplink
+        raise SandboxError(f"{_MOST_INSTANCES} sandboxes are up already")
+    except SandboxError:
+        ip("netns", "del", netns)
+        raise
+
+
+def make(instance: Instance) -> None:
+    """Make the rest of the instance's network, inside its own namespace."""
+    node, peer, pods = instance.netns, instance.peer_netns, instance.pods_netns
+    assert node is not None
+    ip(lines=f"netns add {peer}\nnetns add {pods}\n")
+    ip(netns=node, lines=f"""
+link set lo up
+addr add {instance.address}/30 dev up0
+link set up0 up
+addr add {KUBERNETES_SERVICE}/32 dev lo
+route add unreachable {SERVICES}
+link add {PEER_INTERFACE} address {_PEER_MACS[0]} type veth peer name eth0 address {_PEER_MACS[1]} netns {peer}
+link set {PEER_INTERFACE} addrgenmode none
+addr add {PEER_LINK[1]}/30 dev {PEER_INTERFACE}
+link set {PEER_INTERFACE} up
+neigh replace {PEER_LINK[2]} lladdr {_PEER_MACS[1]} dev {PEER_INTERFACE} nud permanent
+link add pods0 type veth peer name eth0 netns {pods}
+addr add {PODS_LINK[1]}/30 dev pods0
+link set pods0 up
+route add {SIMULATED_NODES} via {PODS_LINK[2]}
+route add {SIMULATED_PODS} via {PODS_LINK[2]}
+""")
+    # Neighbours are written down on both sides, and no IPv6 is spoken: the link carries the measured traffic alone.
+    ip(netns=peer, lines=f"""
+link set lo up
+link set eth0 addrgenmode none
+addr add {PEER_LINK[2]}/30 dev eth0
+link set eth0 up
+neigh replace {PEER_LINK[1]} lladdr {_PEER_MACS[0]} dev eth0 nud permanent
+""")
+    # "local": a server in this namespace may listen on any of the addresses, and the others refuse at once.
+    ip(netns=pods, lines=f"""
+link set lo up
+addr add {PODS_LINK[2]}/30 dev eth0
+link set eth0 up
+route add local {SIMULATED_NODES} dev lo
+route add local {SIMULATED_PODS} dev lo
+route add default via {PODS_LINK[1]}
+""")
+
+
+def remove(instance: Instance) -> None:
+    """Remove whatever of the network is there; the processes in it must be gone."""
+    if instance.netns is None:
+        return
+    if os.path.exists(f"/sys/class/net/{instance.host_link}"):
+        # With its namespace it would go too, but only some time later.
+        ip("link", "del", instance.host_link)
+    for netns in (instance.peer_netns, instance.pods_netns, instance.netns):
+        if exists(netns):
+            ip("netns", "del", netns)
+
+
+def peer_link_bytes(instance: Instance) -> tuple[int, int]:
+    """Bytes of Ethernet frames sent to and received from the peer since the link was made."""
+    links = json.loads(ip("-j", "-s", "link", "show", "dev", PEER_INTERFACE, netns=instance.netns))
+    statistics = links[0]["stats64"]
+    return statistics["tx"]["bytes"], statistics["rx"]["bytes"]
+
+
+def _free_uplinks() -> str:
+    """The network to take /30s from: not one that the host reaches by any route but the default and our own."""
+    routes = json.loads(ip("-j", "-4", "route", "show", "table", "all"))
+    taken = []
+    for route in routes:
+        if route["dst"] != "default" and not route.get("dev", "").startswith("obimcp"):
+            taken.append(ipaddress.IPv4Network(route["dst"], strict=False))
+    for network in _UPLINKS:
+        if not any(ipaddress.IPv4Network(network).overlaps(one) for one in taken):
+            return network
+    raise SandboxError(f"the host has routes into all of {', '.join(_UPLINKS)}")

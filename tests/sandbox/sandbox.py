@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+"""Starts and stops sandbox clusters: a real Kubernetes on this machine, with OBI and foreign workloads in it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import signal
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
+
+from tests.sandbox import controlplane, daemon, network, programs, start, traffic, workloads
+from tests.sandbox.api import Api
+from tests.sandbox.instance import Instance, SandboxError, load, state_of, state_root
+from tests.sandbox.timeline import Timeline
+
+_FACTS = "facts.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Sandbox:
+    """A cluster that is up. As a context manager it is taken down at the end of the block.
+
+    ``facts`` can be written as JSON; its keys are listed in README.md.
+    """
+
+    instance: Instance
+    facts: dict[str, Any]
+
+    @classmethod
+    def up(
+        cls,
+        instance: str,
+        *,
+        kwok_nodes: int = 3,
+        real_node: bool = True,
+        tell: Callable[[str], None] = lambda _: None,
+    ) -> Sandbox:
+        """Start an instance and wait until OBI and the foreign workloads run; ``tell`` gets lines of progress.
+
+        Raises: SandboxError when it is up already or does not come up; then nothing of it is left.
+        """
+        found = programs.find()
+        timeline = Timeline(tell)
+        made = start.claim(instance)
+        try:
+            started = start.bring_up(made, found, timeline, kwok_nodes=kwok_nodes, real_node=real_node)
+            facts = _describe(made, found, started, timeline)
+            (made.state / _FACTS).write_text(json.dumps(facts, indent=2), encoding="utf-8")
+        except BaseException:
+            start.take_down(made)
+            raise
+        return cls(made, facts)
+
+    @classmethod
+    def attach(cls, instance: str) -> Sandbox:
+        """A sandbox that another process has started. Raises: SandboxError when it is not up."""
+        found = load(instance)
+        if found is None or not (found.state / _FACTS).exists():
+            raise SandboxError(f"sandbox {instance} is not up")
+        return cls(found, json.loads((found.state / _FACTS).read_text(encoding="utf-8")))
+
+    @property
+    def kubeconfig(self) -> Path:
+        """Of a cluster administrator."""
+        return self.instance.kubeconfig
+
+    @property
+    def api_server(self) -> str:
+        return self.instance.api_server
+
+    @property
+    def netns(self) -> str | None:
+        """The network namespace of control plane and real node, None without root."""
+        return self.instance.netns
+
+    @property
+    def api(self) -> Api:
+        """The API server, as a cluster administrator."""
+        user = json.loads(self.kubeconfig.read_text(encoding="utf-8"))["users"][0]["user"]
+        return Api(self.api_server, user["token"], self.instance.certificates / "ca.crt")
+
+    def traffic(self, requests: int = 40, body_bytes: int = 2000) -> traffic.Traffic:
+        """Make requests over the link that OBI watches; what went over it. Raises: SandboxError."""
+        return traffic.request_peer(
+            self.instance, programs.find(), requests=requests, body_bytes=body_bytes
+        )
+
+    def flows(self) -> tuple[traffic.Flow, ...]:
+        """What OBI on the real node has counted so far, read through the API server's pod proxy."""
+        text = self.api.get(self.facts["obi"]["metrics_path"]).require("read OBI's metrics")
+        return traffic.read_flows(text)
+
+    def down(self) -> None:
+        """Stop it and leave nothing behind. Raises: SandboxError naming what stays."""
+        start.take_down(self.instance)
+
+    def __enter__(self) -> Sandbox:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.down()
+
+
+def _describe(
+    instance: Instance, found: programs.Programs, started: start.Started, timeline: Timeline
+) -> dict[str, Any]:
+    pods = started.api.pods(workloads.OBI_NAMESPACE, workloads.OBI_SELECTOR)
+    by_node = {pod["spec"]["nodeName"]: pod["metadata"]["name"] for pod in pods}
+    real = by_node.get(started.real_node) if started.real_node else None
+    proxy = f"/api/v1/namespaces/{workloads.OBI_NAMESPACE}/pods/{real}:9090/proxy/metrics"
+    return {
+        "instance": instance.name,
+        "state": str(instance.state),
+        "kubeconfig": str(instance.kubeconfig),
+        "context": f"obi-mcp-{instance.name}",
+        "api_server": instance.api_server,
+        "netns": instance.netns,
+        "versions": found.versions,
+        "nodes": {"real": started.real_node, "simulated": list(started.simulated_nodes)},
+        "obi": {
+            "namespace": workloads.OBI_NAMESPACE,
+            "daemonset": "obi",
+            "configmap": "obi",
+            "container": "ebpf-instrument",
+            "selector": "app.kubernetes.io/instance=obi",
+            "pods_by_node": by_node,
+            "real_pod": real,
+            "metrics_path": proxy if real else None,
+            "flow_metric": traffic.METRIC,
+        },
+        "peer": {"client": str(network.PEER_LINK[1]), "server": str(network.PEER_LINK[2]), "port": network.PEER_PORT},
+        "foreign": workloads.FOREIGN,
+        "canaries": [asdict(canary) for canary in started.canaries],
+        "left_out": list(started.left_out),
+        "steps": [{"step": step, "done_s": seconds} for step, seconds in timeline.steps],
+    }
+
+
+def main() -> int:
+    """Exit code 0; 1 when it did not come up, is not up, or could not be stopped; 2 for usage."""
+    arguments = _arguments()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that a start that is stopped cleans up
+    try:
+        return {"up": _up, "down": _down, "status": _status}[arguments.verb](arguments)
+    except SandboxError as error:
+        print(f"sandbox: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _up(arguments: argparse.Namespace) -> int:
+    def tell(line: str) -> None:
+        print(line, file=sys.stderr, flush=True)
+
+    sandbox = Sandbox.up(
+        arguments.instance, kwok_nodes=arguments.nodes, real_node=not arguments.no_real_node, tell=tell
+    )
+    for sentence in sandbox.facts["left_out"]:
+        tell(f"left out: {sentence}")
+    print(json.dumps(sandbox.facts, indent=2) if arguments.json else f"export KUBECONFIG={sandbox.kubeconfig}")
+    return 0
+
+
+def _down(arguments: argparse.Namespace) -> int:
+    found = load(arguments.instance)
+    if found is None:
+        print(f"sandbox {arguments.instance} is not up", file=sys.stderr)
+        return 0
+    start.take_down(found)
+    return 0
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    found = load(arguments.instance)
+    if found is None:
+        there = sorted(path.parent.name for path in state_root().glob("*/instance.json"))
+        print(json.dumps({"up": False, "others": there}) if arguments.json else f"not up; others: {there}")
+        return 1
+    state = {one.name: one.alive() for one in daemon.recorded(found)}
+    up = all(state.values()) and (found.state / _FACTS).exists()
+    if arguments.json:
+        print(json.dumps({"up": up, "daemons": state, "state": str(found.state)}))
+    else:
+        print("\n".join(f"{'runs ' if alive else 'ended'}  {name}" for name, alive in state.items()))
+    return 0 if up else 1
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("verb", choices=("up", "down", "status"))
+    parser.add_argument("--instance", default="dev", help="several may stand side by side (dev)")
+    parser.add_argument("--nodes", type=int, default=3, help="simulated nodes (3)")
+    parser.add_argument("--no-real-node", action="store_true", help="simulated nodes alone")
+    parser.add_argument("--json", action="store_true", help="print the facts as JSON")
+    return parser.parse_args()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
