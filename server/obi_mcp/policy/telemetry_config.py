@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 __all__ = ["judge_config", "judge_endpoint", "judge_variable"]
 
 MAX_BYTES = 262_144
-CONFIG_DIRECTORIES = ("/etc/ebpf-instrument/config", "/etc/obi")
-"""Where a ConfigMap of OBI's is mounted: the upstream chart's directory, and the one of our manifests."""
+CONFIG_DIRECTORIES = ("/etc/ebpf-instrument", "/etc/obi", "/etc/beyla", "/etc/otel", "/config", "/conf")
+"""Where the manifest check lets a ConfigMap be mounted; OBI's image has nothing there of its own."""
 _BPF_DIRECTORY = "/sys/fs/bpf"
 _PATH = re.compile(r"/[A-Za-z0-9._/-]*")
 # OBI replaces these in the text before it reads YAML, in comments and keys, too: a variable's text could be anything.

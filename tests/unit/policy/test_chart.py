@@ -1,0 +1,234 @@
+"""The chart store: what a CHART operand may lead to, and what a chart's templates may call."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from obi_mcp.policy.chart import Chart, ChartStore, RemoteChart
+from obi_mcp.policy.chart_files import digest_of, read_archive, read_chart
+from obi_mcp.policy.scope import Scope
+from obi_mcp.policy.shipped import shipped_charts
+
+CASES = Path(__file__).parents[2] / "cases" / "charts"
+SCANNED: list[dict[str, Any]] = yaml.safe_load((CASES / "scanned.yaml").read_text("utf-8"))
+
+
+def write_chart(store: Path, name: str = "obi", version: str = "0.1.0", **files: str) -> Path:
+    """A chart in a directory of its own; ``files`` by path."""
+    top = store / name
+    contents = {"Chart.yaml": f"apiVersion: v2\nname: {name}\nversion: {version}\n", "values.yaml": "{}\n", **files}
+    for path, text in contents.items():
+        (top / path).parent.mkdir(parents=True, exist_ok=True)
+        (top / path).write_text(text, "utf-8")
+    return top
+
+
+def pack(files: dict[str, bytes], top: str = "obi") -> bytes:
+    """A packaged chart, as ``helm package`` makes it."""
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        for path, data in files.items():
+            member = tarfile.TarInfo(f"{top}/{path}")
+            member.size = len(data)
+            archive.addfile(member, io.BytesIO(data))
+    return stream.getvalue()
+
+
+def resolved(store: ChartStore, name: str, version: str = "") -> Chart:
+    chart = store.resolve(name, version)
+    assert isinstance(chart, Chart)
+    return chart
+
+
+@pytest.mark.parametrize("case", SCANNED, ids=lambda case: case["name"])
+def test_templates_call_only_what_reads_nothing_and_stays_the_same(case: dict[str, Any], tmp_path: Path) -> None:
+    write_chart(tmp_path, **{"templates/x.yaml": case["template"], **case.get("files", {})})
+    store = ChartStore([tmp_path], Scope())
+    assert sorted(v.rule for v in store.scan(resolved(store, "obi"))) == sorted(case["refused"])
+
+
+def test_a_finding_names_file_and_line(tmp_path: Path) -> None:
+    write_chart(
+        tmp_path, **{"charts/inner/Chart.yaml": "name: inner", "charts/inner/templates/a.yaml": "x\n\n{{ now }}"}
+    )
+    store = ChartStore([tmp_path], Scope())
+    (violation,) = store.scan(resolved(store, "obi"))
+    assert violation.path == "charts/inner/templates/a.yaml"
+    assert violation.reason.startswith("line 3 calls now")
+
+
+def test_packaged_charts_inside_are_scanned(tmp_path: Path) -> None:
+    inner = pack({"Chart.yaml": b"name: inner", "templates/x.yaml": b"{{ now }}"}, "inner")
+    outer = pack({"Chart.yaml": b"name: middle", "charts/inner-1.0.0.tgz": inner}, "middle")
+    (write_chart(tmp_path) / "charts").mkdir()
+    (tmp_path / "obi" / "charts" / "middle.tgz").write_bytes(outer)
+    store = ChartStore([tmp_path], Scope())
+    (violation,) = store.scan(resolved(store, "obi"))
+    assert (violation.rule, violation.path) == (
+        "chart.now",
+        "charts/middle.tgz/charts/inner-1.0.0.tgz/templates/x.yaml",
+    )
+
+
+def test_a_trusted_chart_may_do_what_it_likes(tmp_path: Path) -> None:
+    write_chart(tmp_path, **{"templates/x.yaml": "{{ now }}"})
+    store = ChartStore([tmp_path], Scope(charts_trusted=("obi",)))
+    assert store.scan(resolved(store, "obi")) == ()
+
+
+@pytest.mark.parametrize(
+    ("folder", "rule"), [("lookup", "chart.lookup"), ("random", "chart.now"), ("crds", "chart.crds")]
+)
+def test_the_charts_of_the_cases_are_refused(folder: str, rule: str) -> None:
+    store = ChartStore([CASES / folder], Scope())
+    assert rule in {violation.rule for violation in store.scan(resolved(store, "obi"))}
+
+
+@pytest.mark.parametrize("folder", ["tpl", "hook", "foreign-image"])
+def test_what_a_scan_cannot_see_is_left_to_the_rendering(folder: str) -> None:
+    store = ChartStore([CASES / folder], Scope())
+    assert store.scan(resolved(store, "obi")) == ()
+
+
+PATHS = ["./obi", "../obi", "/etc", "obi/", "a/../obi", ".", "..", "", "obi\\x", "unknown/obi"]
+URLS = ["https://evil.example/c.tgz", "oci://evil.example/obi", "file:///c"]
+NO_NAMES = ["OBI ", "obi\n", "-obi", "obi*", "nothere"]
+
+
+@pytest.mark.parametrize("name", [*PATHS, *URLS, *NO_NAMES])
+def test_a_chart_is_a_bare_name_of_the_store(name: str, tmp_path: Path) -> None:
+    write_chart(tmp_path)
+    with pytest.raises(ValueError, match=r"chart"):
+        ChartStore([tmp_path], Scope()).resolve(name)
+
+
+def test_the_operators_store_comes_first_and_the_built_in_one_behind_it(tmp_path: Path) -> None:
+    write_chart(tmp_path, version="9.9.9")
+    write_chart(tmp_path, name="beyla")
+    own = ChartStore.of(str(tmp_path), Scope())
+    assert resolved(own, "obi").version == "9.9.9"
+    assert own.names() == ("beyla", "obi")
+    built_in = resolved(ChartStore.of(None, Scope()), "obi")
+    assert built_in.path == (shipped_charts() / "obi").resolve()
+    assert resolved(own, "obi", built_in.version) == built_in
+
+
+def test_the_path_is_absolute_and_the_digest_that_of_its_files(tmp_path: Path) -> None:
+    top = write_chart(tmp_path)
+    store = ChartStore([Path(os.path.relpath(tmp_path))], Scope())
+    chart = resolved(store, "obi")
+    assert chart == Chart(top.resolve(), "obi", "0.1.0", digest_of(read_chart(top)))
+    assert store.unchanged(chart)
+    (top / "templates").mkdir()
+    (top / "templates" / "late.yaml").write_text("{{ now }}")
+    assert not store.unchanged(chart)
+
+
+def test_a_directory_and_its_archive_have_the_same_digest(tmp_path: Path) -> None:
+    files = read_chart(write_chart(tmp_path, **{"templates/x.yaml": "x"}))
+    assert read_archive(pack(files), "obi.tgz") == files
+    assert digest_of({"a": b"bc"}) != digest_of({"ab": b"c"})
+
+
+def test_archives_of_the_store_are_found_by_version(tmp_path: Path) -> None:
+    for version in ("0.9.0", "0.12.0-rc.1", "0.12.0", "0.2.0"):
+        data = f"apiVersion: v2\nname: obi\nversion: {version}\n".encode()
+        (tmp_path / f"obi-{version}.tgz").write_bytes(pack({"Chart.yaml": data}))
+    (tmp_path / "obi-broken-1.0.0.tgz").write_bytes(b"no archive")
+    store = ChartStore([tmp_path], Scope())
+    assert resolved(store, "obi").version == "0.12.0"
+    assert resolved(store, "obi", "v0.9.0").path == tmp_path.resolve() / "obi-0.9.0.tgz"
+    with pytest.raises(ValueError, match=r"not there in version '1.0.0', but in 0.12.0, 0.12.0-rc.1, 0.9.0, 0.2.0"):
+        store.resolve("obi", "1.0.0")
+
+
+def test_no_chart_leads_out_of_the_store(tmp_path: Path) -> None:
+    outside = write_chart(tmp_path / "outside")
+    store = tmp_path / "store"
+    store.mkdir()
+    (store / "obi").symlink_to(outside)
+    with pytest.raises(ValueError, match="leads out of the chart store"):
+        ChartStore([store], Scope()).resolve("obi")
+    (store / "obi").unlink()
+    (write_chart(store) / "values.yaml").unlink()
+    (store / "obi" / "values.yaml").symlink_to("/etc/passwd")
+    with pytest.raises(ValueError, match="symbolic link"):
+        ChartStore([store], Scope()).resolve("obi")
+
+
+def test_a_chart_calls_itself_what_its_folder_is_called(tmp_path: Path) -> None:
+    write_chart(tmp_path, **{"Chart.yaml": "name: other\nversion: 1.0.0\n"})
+    with pytest.raises(ValueError, match="calls itself 'other'"):
+        ChartStore([tmp_path], Scope()).resolve("obi")
+
+
+@pytest.mark.parametrize(
+    ("members", "problem"),
+    [
+        ({"../../etc/passwd": b"x"}, "no plain file"),
+        ({"/etc/passwd": b"x"}, None),
+        ({"templates/big": b"\0" * (11 * 1024 * 1024)}, "larger than"),
+    ],
+)
+def test_an_archive_holds_plain_files_below_its_top(members: dict[str, bytes], problem: str | None) -> None:
+    if problem is None:
+        assert set(read_archive(pack(members), "x.tgz")) == {"etc/passwd"}
+    else:
+        with pytest.raises(ValueError, match=problem):
+            read_archive(pack(members), "x.tgz")
+
+
+def test_an_archive_holds_no_links() -> None:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w:gz") as archive:
+        member = tarfile.TarInfo("obi/values.yaml")
+        member.type, member.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        archive.addfile(member)
+    with pytest.raises(ValueError, match="no plain file"):
+        read_archive(stream.getvalue(), "x.tgz")
+
+
+REPOSITORIES = {"otel": "https://charts.example.com", "mirror": "oci://registry.example.com/charts/"}
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "arguments"),
+    [
+        ("otel/obi", "0.12.0", ("pull", "obi", "--repo=https://charts.example.com", "--version=0.12.0")),
+        ("mirror/obi", "v1.0.0-rc.1", ("pull", "oci://registry.example.com/charts/obi", "--version=v1.0.0-rc.1")),
+    ],
+)
+def test_a_configured_repository_needs_one_exact_version(name: str, version: str, arguments: tuple[str, ...]) -> None:
+    chart = ChartStore([], Scope(repositories=REPOSITORIES)).resolve(name, version)
+    assert isinstance(chart, RemoteChart)
+    assert chart.pull(Path("/private")) == (*arguments, "--destination=/private")
+
+
+@pytest.mark.parametrize("version", ["", ">=0.1.0", "0.12", "^1.0.0", "1.0.0 || 2.0.0", "latest"])
+def test_a_repository_is_not_asked_to_choose_a_version(version: str) -> None:
+    with pytest.raises(ValueError, match="--version with one exact version"):
+        ChartStore([], Scope(repositories=REPOSITORIES)).resolve("otel/obi", version)
+
+
+@pytest.mark.parametrize("name", ["otel/../obi", "otel/a/b", "other/obi", "otel/", "/obi"])
+def test_a_repository_is_a_configured_one(name: str) -> None:
+    with pytest.raises(ValueError, match="no chart of a configured repository"):
+        ChartStore([], Scope(repositories=REPOSITORIES)).resolve(name, "1.0.0")
+
+
+def test_a_fetched_chart_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
+    store = ChartStore([], Scope(repositories=REPOSITORIES))
+    archive = tmp_path / "obi-0.12.0.tgz"
+    archive.write_bytes(pack({"Chart.yaml": b"apiVersion: v2\nname: obi\nversion: 0.12.0\n"}))
+    right, wrong = store.resolve("otel/obi", "0.12.0"), store.resolve("otel/obi", "0.11.0")
+    assert isinstance(right, RemoteChart) and isinstance(wrong, RemoteChart)
+    assert store.fetched(right, archive).path == archive.resolve()
+    with pytest.raises(ValueError, match=r"gave obi 0.12.0, not obi 0.11.0"):
+        store.fetched(wrong, archive)
