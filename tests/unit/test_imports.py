@@ -44,6 +44,7 @@ HOMES = {
         "config_yaml.py",
         "policy/yaml_reader.py",
         "policy/loader.py",
+        "redact/redactor.py",
     },
     "jsonschema": {"policy/loader.py", "policy/schema.py"},
 }

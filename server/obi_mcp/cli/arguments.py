@@ -32,10 +32,10 @@ class VerbParser(argparse.ArgumentParser):
 
 
 def add_settings_flags(parser: argparse.ArgumentParser, *only: str) -> None:
-    """``--config``, and a flag for each setting that has one; ``only``: just for the settings of these names."""
+    """``--config``, and a flag for each setting that has one; ``only``: just for these, by name or attribute."""
     parser.add_argument("--config", metavar="FILE", help="the configuration file")
     for setting in SETTINGS:
-        if setting.flag and (not only or setting.key in only):
+        if setting.flag and (not only or setting.key in only or ".".join(setting.path) in only):
             parser.add_argument(
                 setting.flag,
                 dest=_destination(setting.key),

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from obi_mcp.cli.arguments import VerbParser
-from obi_mcp.cli.verbs import VERBS
+from obi_mcp.cli.verbs import VERBS, Verb
 
+POLICY_ACTIONS = ("check", "test", "list", "explain")
 FILES = frozenset({"FILE", "DIR", "KUBECONFIG", "POLICY"})
 """Names of values that are paths."""
 
@@ -56,19 +57,29 @@ def main(argv: Sequence[str]) -> int:
 
 def completed_verbs() -> tuple[Completed, ...]:
     """What every verb takes, as its parser says."""
-    return tuple(
-        _completed(verb.name, verb.summary, import_module(f"obi_mcp.cli.{verb.module}").parser()) for verb in VERBS
-    )
+    return tuple(_completed(verb.name, verb.summary, _parser(verb)) for verb in VERBS)
+
+
+def _parser(verb: Verb) -> argparse.ArgumentParser:
+    """The parser of a verb; of ``policy``, whose actions have one each, that of ``check`` behind the actions' names."""
+    module = import_module(f"obi_mcp.cli.{verb.module}")
+    if verb.name != "policy":
+        made: argparse.ArgumentParser = module.parser()
+        return made
+    policy = VerbParser("obi-mcp policy", verb.summary)
+    policy.add_argument("action", choices=POLICY_ACTIONS)
+    for action in module.check_parser()._actions:
+        if action.option_strings and action.dest != "help":
+            policy._add_action(action)
+    return policy
 
 
 def _completed(verb: str, summary: str, made: argparse.ArgumentParser) -> Completed:
     words: list[str] = []
     options: dict[str, Option] = {}
     paths = False
-    for action in _actions(made):
-        if isinstance(action, argparse._SubParsersAction):
-            words.extend(action.choices)
-        elif not action.option_strings:
+    for action in made._actions:
+        if not action.option_strings:
             words.extend(map(str, action.choices or ()))
             paths = paths or action.metavar in FILES
         else:
@@ -77,16 +88,6 @@ def _completed(verb: str, summary: str, made: argparse.ArgumentParser) -> Comple
     if verb == "call":
         words.extend(_tool_names())
     return Completed(verb, summary, tuple(words), paths, tuple(options.values()))
-
-
-def _actions(made: argparse.ArgumentParser) -> list[argparse.Action]:
-    """The actions of a parser and of the parsers below it."""
-    actions = list(made._actions)
-    for action in made._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            for child in action.choices.values():
-                actions.extend(entry for entry in child._actions if entry.option_strings or entry.metavar in FILES)
-    return actions
 
 
 def _option(action: argparse.Action) -> Option:
@@ -115,7 +116,9 @@ def _bash(verbs: Sequence[Completed]) -> str:
         if option.values or option.paths
     ]
     words = [
-        f"      {verb.verb}) {_compgen(' '.join((*verb.words, verb.flags)), paths=verb.paths)} ;;" for verb in verbs
+        f"      {verb.verb}:2) {_compgen(' '.join((*verb.words, verb.flags)), paths=False)} ;;\n"
+        f"      {verb.verb}:*) {_compgen(verb.flags, paths=verb.paths)} ;;"
+        for verb in verbs
     ]
     lines = [
         "# bash completion of obi-mcp: source <(obi-mcp completion bash)",
@@ -128,7 +131,7 @@ def _bash(verbs: Sequence[Completed]) -> str:
         '  case "$verb:$before" in',
         *values,
         "  esac",
-        '  case "$verb" in',
+        '  case "$verb:$COMP_CWORD" in',
         *words,
         "  esac",
         "}",

@@ -16,6 +16,8 @@ def build_services(settings: Settings, stderr: StderrWriter) -> Services:
 
     Raises: PolicyError, AuditError, ConfigError.
     """
-    policy = Policy.load(settings)
+    # The compiled form is keyed by the hash of every policy file and was written when all of them were valid and every
+    # example held; where it is missing or a file changed, that is done again now.
+    policy = Policy.load_compiled(settings)
     audit = AuditLog(settings, Redactor.load().text, stderr=stderr)
     return Services(settings, Enforcer(settings, policy, audit), audit)

@@ -1,0 +1,172 @@
+"""What ``doctor`` finds on this host, without asking a cluster: settings, policy, audit log, limits, sandboxing."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import resource
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from obi_mcp.audit_chain import verify
+from obi_mcp.config import Settings
+from obi_mcp.errors import ObiMcpError
+from obi_mcp.policy.shipped import shipped_charts
+
+Severity = Literal["ok", "note", "problem"]
+
+LEAST_FILES = 512
+"""Open files that sixteen commands with their pipes, and the warm channels, may need."""
+
+SYS_LANDLOCK_CREATE_RULESET = 444
+LANDLOCK_CREATE_RULESET_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at: what was seen, and what to do about it where something is to be done."""
+
+    subject: str
+    severity: Severity
+    evidence: str
+    next_step: str | None = None
+
+    def as_json(self) -> dict[str, str | None]:
+        return {
+            "subject": self.subject,
+            "severity": self.severity,
+            "evidence": self.evidence,
+            "next_step": self.next_step,
+        }
+
+
+def of_error(subject: str, error: ObiMcpError, severity: Severity = "problem") -> Finding:
+    """The finding that an error is."""
+    return Finding(subject, severity, error.message, error.hint)
+
+
+def settings_finding(settings: Settings) -> Finding:
+    """Which file the settings came from, and the level."""
+    source = f"from {settings.source}" if settings.source else "defaults, environment and flags; no file was found"
+    return Finding("settings", "ok", f"{source}; access level {settings.access.label}")
+
+
+def policy_finding(settings: Settings) -> Finding:
+    """Whether every rule is valid and every example holds."""
+    from obi_mcp.policy.engine import Policy
+
+    try:
+        Policy.load(settings)
+    except ObiMcpError as error:
+        return of_error("policy", error)
+    own = f", with your rules in {settings.policy_directory}" if settings.policy_directory else ""
+    return Finding("policy", "ok", f"every rule is valid and every example holds{own}")
+
+
+def audit_finding(settings: Settings) -> Finding:
+    """Whether the audit log can be written and is as it was left. Takes no lock, so that a server may be running."""
+    if settings.audit.file is None:
+        return Finding(
+            "audit log",
+            "note",
+            "goes to standard error, where a client may drop it",
+            "name a file: --audit-file, audit.file",
+        )
+    file = Path(settings.audit.file)
+    try:
+        if not file.exists():
+            return _audit_place(file)
+        found = verify(file)
+    except ObiMcpError as error:
+        return of_error("audit log", error)
+    if not found.good:
+        where = f"line {found.line} " if found.line else ""
+        return Finding(
+            "audit log",
+            "problem",
+            f"{file}: {where}{found.problem}",
+            "keep a copy, find out who, move it and its head away",
+        )
+    return Finding("audit log", "ok", f"{file}: {found.lines} lines, each as it was written")
+
+
+def _audit_place(file: Path) -> Finding:
+    if os.access(file.parent, os.W_OK | os.X_OK):
+        return Finding("audit log", "ok", f"{file} will be made")
+    return Finding(
+        "audit log",
+        "problem",
+        f"{file.parent} is no directory that may be written",
+        "make it, or name another --audit-file",
+    )
+
+
+def chart_finding(settings: Settings) -> Finding:
+    """Whether there are charts that may be installed."""
+    store = Path(settings.programs.chart_store) if settings.programs.chart_store else shipped_charts()
+    charts = sorted(path.parent.name for path in store.glob("*/Chart.yaml")) if store.is_dir() else []
+    archives = sorted(path.name for path in store.glob("*.tgz")) if store.is_dir() else []
+    if charts or archives:
+        return Finding("chart store", "ok", f"{store}: {', '.join([*charts, *archives])}")
+    configured = settings.programs.chart_store is not None
+    return Finding(
+        "chart store",
+        "problem" if configured else "note",
+        f"{store} holds no chart",
+        "put charts there, or correct programs.chart_store" if configured else "helm install needs scope.repositories",
+    )
+
+
+def limit_findings(settings: Settings) -> Iterator[Finding]:
+    """What the server allows itself and what the host allows the server."""
+    limits = settings.limits
+    yield Finding(
+        "limits",
+        "ok",
+        f"{limits.timeout_s:g} s (at most {limits.max_timeout_s:g}), {limits.max_bytes:,} bytes "
+        f"(at most {limits.max_max_bytes:,}), {limits.max_children} commands at once",
+    )
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    enough = soft == resource.RLIM_INFINITY or soft >= LEAST_FILES
+    yield Finding(
+        "open files",
+        "ok" if enough else "note",
+        "no limit" if soft == resource.RLIM_INFINITY else f"{soft} at most",
+        None if enough else f"raise it to {LEAST_FILES}: ulimit -n, or --ulimit nofile={LEAST_FILES} for the container",
+    )
+
+
+def sandbox_findings() -> Iterator[Finding]:
+    """What the kernel offers for keeping children in: each layer works without the others."""
+    kernel = platform.release()
+    version = landlock_version()
+    yield (
+        Finding("landlock", "ok", f"ABI {version} (kernel {kernel}): filters reach no files and no network")
+        if version
+        else Finding(
+            "landlock",
+            "note",
+            f"not offered by kernel {kernel}: filters run without it, behind the lists of flags and words alone",
+            "use a kernel of 5.13 or later with landlock among its security modules (lsm=)",
+        )
+    )
+    actions = Path("/proc/sys/kernel/seccomp/actions_avail")
+    yield (
+        Finding("seccomp", "ok", "offered")
+        if actions.exists()
+        else Finding("seccomp", "note", "not offered by this kernel", "use a kernel built with CONFIG_SECCOMP_FILTER")
+    )
+    if os.geteuid() == 0:
+        yield Finding("user", "note", "root: children run as root too", "run as another user where you can")
+
+
+def landlock_version() -> int:
+    """The kernel's Landlock ABI version; 0 where it offers none (asked as landlock_create_ruleset(2) says)."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if platform.machine() not in {"x86_64", "aarch64"}:
+        return 0
+    answer = libc.syscall(SYS_LANDLOCK_CREATE_RULESET, None, 0, LANDLOCK_CREATE_RULESET_VERSION)
+    return max(0, int(answer))
