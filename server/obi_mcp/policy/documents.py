@@ -90,9 +90,10 @@ def _unfold(body: object, index: int, line: int | None) -> list[Document]:
             document=index,
             line=line,
         )
-    if "items" not in body:
+    is_list = (body.get("apiVersion"), body.get("kind")) == ("v1", "List")
+    if "items" not in body and not is_list:
         return [_object(body, index, "", line)]
-    if (body.get("apiVersion"), body.get("kind")) != ("v1", "List"):
+    if not is_list:
         raise InvalidDocument(
             f"{body.get('kind')!s:.63} has items at the top level: kubectl would read it as a list",
             "send the objects one by one, or in a v1/List",
@@ -113,7 +114,7 @@ def _items(body: Mapping[str, Any], index: int, line: int | None) -> list[Docume
         raise InvalidDocument(
             "the metadata of a v1/List is empty", "remove it", document=index, path="metadata", line=line
         )
-    items = body["items"]
+    items = body.get("items")
     if not isinstance(items, list):
         raise InvalidDocument(
             "items is not a list", "make it a list of objects", document=index, path="items", line=line
@@ -148,8 +149,6 @@ def _object(body: Mapping[str, Any], index: int, prefix: str, line: int | None) 
         raise refuse("apiVersion", f"apiVersion is {_described(body.get('apiVersion'))}", "write it like v1 or apps/v1")
     if not _matches(_KIND, body.get("kind")):
         raise refuse("kind", f"kind is {_described(body.get('kind'))}", "write it like DaemonSet")
-    if body["kind"] == "List":
-        raise refuse("items", "a v1/List without items", "put the objects under items")
     metadata = body.get("metadata")
     if not isinstance(metadata, dict):
         raise refuse("metadata", f"metadata is {_described(metadata)}", "give the object a metadata.name")

@@ -1,0 +1,324 @@
+"""What may be written: good manifests pass, every attack is refused at its path, nothing unknown passes anywhere."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+from tests.unit.policy.manifest_cases import (
+    GOOD,
+    attacks,
+    body_of,
+    good,
+    manifest_policy,
+    path_of,
+    policy_files,
+    put,
+    stored,
+)
+
+from obi_mcp.errors import PolicyError
+from obi_mcp.policy.manifest import ManifestPolicy, Mode, Need
+from obi_mcp.policy.model import Document, Violation
+from obi_mcp.policy.scope import Scope
+from obi_mcp.policy.shipped import shipped_policy
+
+SCOPE = Scope()
+OPAQUE = ("status", "managedFields", "fieldsV1", "data")
+
+
+def judged(body: dict[str, Any], scope: Scope = SCOPE, mode: Mode = Mode.SUBMITTED) -> tuple[Violation, ...]:
+    """The violations of one object, in a batch with the complete set."""
+    document = Document(0, body)
+    batch = (document, *(other for other in good("complete") if other.kind != document.kind))
+    return manifest_policy().judge(document, scope=scope, batch=batch, mode=mode).violations
+
+
+def found(violations: tuple[Violation, ...]) -> list[tuple[str, str]]:
+    return [(violation.rule, violation.path) for violation in violations]
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_good_manifests_pass(name: str) -> None:
+    documents = good(name)
+    for document in documents:
+        judgement = manifest_policy().judge(document, scope=SCOPE, batch=documents)
+        assert judgement.violations == (), document.kind
+        assert judgement.needs == (), document.kind
+
+
+@pytest.mark.parametrize("name", [*GOOD, "live"])
+def test_what_the_api_server_makes_of_good_manifests_passes(name: str) -> None:
+    documents = stored(name)
+    assert documents
+    for document in documents:
+        assert manifest_policy().judge_stored(document, scope=SCOPE, batch=documents).violations == (), document.kind
+
+
+def test_what_the_api_server_writes_is_not_for_callers() -> None:
+    for document in stored("complete"):
+        rules = {v.rule for v in manifest_policy().judge(document, scope=SCOPE, batch=stored("complete")).violations}
+        assert "manifest.not-yours" in rules, document.kind
+
+
+def changes() -> Iterator[Any]:
+    for name in ("pods", "objects"):
+        for attack in attacks(name):
+            yield pytest.param(attack, id=f"{attack['technique']}: {attack['name']}")
+
+
+@pytest.mark.parametrize("attack", list(changes()))
+def test_an_attack_is_refused_at_its_path(attack: dict[str, Any]) -> None:
+    if "document" in attack:
+        body = attack["document"]
+    else:
+        body = body_of(attack.get("base", "DaemonSet"))
+        put(body, attack["at"], attack["put"])
+    where = attack.get("path") or path_of(attack["at"])
+    assert (attack["rule"], where) in found(judged(body))
+    if attack["rule"] != "manifest.not-yours" and attack["name"] != "chosen address":
+        assert judged(body, mode=Mode.STORED), "refused by its text, allowed as the API server would store it"
+
+
+@pytest.mark.parametrize("attack", attacks("environment"), ids=lambda attack: attack["name"])
+def test_an_environment_attack_is_refused_at_its_path(attack: dict[str, Any]) -> None:
+    body = body_of("DaemonSet")
+    variables = body["spec"]["template"]["spec"]["containers"][0]["env"]
+    variables.append(attack["put"])
+    where = f"spec.template.spec.containers[0].env[{len(variables) - 1}].{attack['path']}"
+    assert (attack["rule"], where) in found(judged(body))
+
+
+def test_every_violation_says_what_to_do() -> None:
+    for name in ("pods", "objects"):
+        for attack in attacks(name):
+            if "document" not in attack:
+                body = body_of(attack.get("base", "DaemonSet"))
+                put(body, attack["at"], attack["put"])
+                for violation in judged(body):
+                    assert violation.reason, attack["name"]
+                    assert violation.hint or violation.rule.startswith("config."), attack["name"]
+
+
+def places(value: Any, at: list[str | int]) -> Iterator[list[str | int]]:
+    """The path of every object in ``value`` whose keys the schema closes."""
+    if isinstance(value, dict):
+        yield at
+        for key, child in value.items():
+            if key not in OPAQUE:
+                yield from places(child, [*at, key])
+    elif isinstance(value, list):
+        for position, child in enumerate(value):
+            yield from places(child, [*at, position])
+
+
+# Label maps and selectors take any well-formed key; these keys are none.
+MALFORMED = st.one_of(
+    st.sampled_from(["$patch", "x y", "hostIPC ", "_", "../x", "a/b/c", "", "-", "été"]),
+    st.text(alphabet="!$%&=?#*+~<>", min_size=1, max_size=6),
+)
+WELL_FORMED = st.one_of(st.from_regex(r"x[a-zA-Z]{3,20}", fullmatch=True), st.sampled_from(["Spec", "spec.replicas"]))
+OPEN_KEYS = ("matchLabels", "nodeSelector", "selector")
+
+
+@pytest.mark.parametrize("kind", sorted({document.kind for document in good("complete")}))
+@given(data=st.data())
+def test_an_unknown_key_at_any_depth_is_refused(kind: str, data: st.DataObject) -> None:
+    body = body_of(kind)
+    at = data.draw(st.sampled_from(list(places(body, []))))
+    # A Service's selector is a map of labels, a DaemonSet's an object with two fields.
+    is_open = bool(at) and at[-1] in OPEN_KEYS and (kind == "Service" or at[-1] != "selector")
+    key = data.draw(MALFORMED if is_open else st.one_of(MALFORMED, WELL_FORMED))
+    target: Any = body
+    for step in at:
+        target = target[step]
+    target[key] = data.draw(st.sampled_from(["x", None, 1, True, {}, []]))
+    assert judged(body)
+    assert judged(body, mode=Mode.STORED)
+
+
+@pytest.mark.parametrize("kind", sorted({document.kind for document in good("complete")}))
+@given(data=st.data())
+def test_nothing_of_the_wrong_shape_raises(kind: str, data: st.DataObject) -> None:
+    """Whatever stands anywhere, the answer is a judgement, never an exception."""
+    body = body_of(kind)
+    at = data.draw(st.sampled_from([place for place in places(body, []) if place]))
+    values = [None, True, 0, -1, 1.5, "", "x", [], {}, [None], [[]], {"x": None}, [{}], {"": {}}, 10**30]
+    junk: st.SearchStrategy[Any] = st.sampled_from(values)
+    put(body, at, data.draw(junk))
+    for mode in Mode:
+        judged(body, mode=mode)
+
+
+def test_objects_that_are_not_in_the_batch_are_needed() -> None:
+    def needs(kind: str) -> set[Need]:
+        document = next(document for document in good("complete") if document.kind == kind)
+        return set(manifest_policy().judge(document, scope=SCOPE, batch=(document,)).needs)
+
+    pod = "spec.template.spec"
+    daemonset = next(document for document in good("complete") if document.kind == "DaemonSet")
+    assert needs("DaemonSet") == {
+        Need("v1", "ServiceAccount", "obi", "obi", f"{pod}.serviceAccountName", daemonset.index),
+        Need("v1", "ConfigMap", "obi-config", "obi", f"{pod}.volumes[0].configMap.name", daemonset.index),
+    }
+    assert {(need.kind, need.namespace) for need in needs("ClusterRoleBinding")} == {
+        ("ClusterRole", None),
+        ("ServiceAccount", "obi"),
+    }
+    assert {(need.kind, need.name) for need in needs("RoleBinding")} == {("Role", "obi"), ("ServiceAccount", "obi")}
+    assert {need.kind for need in needs("HorizontalPodAutoscaler")} == {"Deployment"}
+
+
+def test_an_object_of_the_same_name_elsewhere_is_not_in_the_batch() -> None:
+    account = body_of("ServiceAccount")
+    account["metadata"]["namespace"] = "monitoring"
+    daemonset = Document(0, body_of("DaemonSet"))
+    judgement = manifest_policy().judge(daemonset, scope=SCOPE, batch=(daemonset, Document(1, account)))
+    assert "ServiceAccount" in {need.kind for need in judgement.needs}
+
+
+def test_a_bare_cache_address_is_a_service_that_is_needed() -> None:
+    body = body_of("DaemonSet")
+    cache = next(v for v in body["spec"]["template"]["spec"]["containers"][0]["env"] if v["name"].endswith("_ADDRESS"))
+    cache["value"] = "my-cache:50055"
+    document = Document(0, body)
+    needs = manifest_policy().judge(document, scope=SCOPE, batch=good("complete")).needs
+    assert [(need.kind, need.name, need.namespace) for need in needs] == [("Service", "my-cache", "obi")]
+
+
+def test_the_shared_account_is_allowed_with_a_warning() -> None:
+    body = body_of("DaemonSet")
+    for value in ("default", None):
+        body["spec"]["template"]["spec"]["serviceAccountName"] = value
+        judgement = manifest_policy().judge(Document(0, body), scope=SCOPE, batch=good("complete"))
+        assert judgement.passed
+        assert "manifest.service-account" in {warning.rule for warning in judgement.warnings}
+
+
+def test_privileges_are_the_configurations_choice() -> None:
+    body = body_of("DaemonSet")
+    security = body["spec"]["template"]["spec"]["containers"][0]["securityContext"]
+    security.clear()
+    security["privileged"] = True
+    path = "spec.template.spec.containers[0].securityContext.privileged"
+    judgement = manifest_policy().judge(Document(0, body), scope=SCOPE, batch=good("complete"))
+    assert judgement.violations == ()
+    assert [(warning.rule, warning.path) for warning in judgement.warnings] == [("manifest.privileged", path)]
+    assert "PERFMON" in (judgement.warnings[0].hint or "")
+    assert found(judged(body, replace(SCOPE, allow_privileged=False))) == [("manifest.privileged", path)]
+
+
+@pytest.mark.parametrize("listed", ["registry", "obi/registry"])
+def test_a_listed_secret_may_be_used(listed: str) -> None:
+    body = body_of("DaemonSet")
+    pod = body["spec"]["template"]["spec"]
+    pod["imagePullSecrets"] = [{"name": "registry"}]
+    source = {"secretKeyRef": {"name": "registry", "key": "x"}}
+    pod["containers"][0]["env"].append({"name": "OTEL_EXPORTER_OTLP_HEADERS", "valueFrom": source})
+    assert judged(body, replace(SCOPE, allowed_secrets=(listed,))) == ()
+    assert len(judged(body, replace(SCOPE, allowed_secrets=("monitoring/registry",)))) == 2
+    # OBI prints or sends everything but its headers.
+    pod["containers"][0]["env"].append({"name": "OTEL_SERVICE_NAME", "valueFrom": source})
+    assert {rule for rule, _ in found(judged(body, replace(SCOPE, allowed_secrets=(listed,))))} == {"manifest.variable"}
+
+
+def test_images_can_be_pinned_by_digest() -> None:
+    digest = "sha256:" + "a" * 64
+    body = body_of("DaemonSet")
+    pinned = replace(SCOPE, image_digests=(digest,))
+    assert [rule for rule, _ in found(judged(body, pinned))] == ["manifest.image"]
+    body["spec"]["template"]["spec"]["containers"][0]["image"] = f"otel/ebpf-instrument@{digest}"
+    assert judged(body, pinned) == ()
+
+
+def test_labels_of_a_configured_selector_may_be_set() -> None:
+    body = body_of("ConfigMap")
+    body["metadata"]["labels"] = {"example.org/obi": "yes"}
+    assert judged(body, replace(SCOPE, selectors=("example.org/obi=yes",))) == ()
+    assert {rule for rule, _ in found(judged(body))} == {"manifest.label", "manifest.scope-label"}
+
+
+def test_a_rendered_document_may_leave_its_namespace_to_helm_and_be_a_hook() -> None:
+    body = body_of("ConfigMap")
+    del body["metadata"]["namespace"]
+    body["metadata"]["annotations"] = {"helm.sh/hook": "pre-install", "helm.sh/hook-weight": "-5"}
+    document = Document(0, body)
+    policy = manifest_policy()
+    rendered = policy.judge(document, scope=SCOPE, batch=(document,), namespace="obi", mode=Mode.RENDERED)
+    assert rendered.violations == ()
+    outside = policy.judge(document, scope=SCOPE, batch=(document,), namespace="default", mode=Mode.RENDERED)
+    assert found(outside.violations) == [("manifest.namespace", "metadata.namespace")]
+    submitted = policy.judge(document, scope=SCOPE, batch=(document,))
+    assert {rule for rule, _ in found(submitted.violations)} == {"manifest.namespace", "manifest.not-yours"}
+
+
+def test_a_document_to_delete_is_judged_by_kind_and_place_only() -> None:
+    def target(body: dict[str, Any]) -> list[str]:
+        return [v.rule for v in manifest_policy().judge_target(Document(0, body), scope=SCOPE).violations]
+
+    stub = {"apiVersion": "apps/v1", "kind": "DaemonSet", "metadata": {"name": "obi", "namespace": "obi"}}
+    assert target(stub) == []
+    assert target({**stub, "metadata": {"name": "obi", "namespace": "kube-system"}}) == ["manifest.namespace"]
+    assert target({**stub, "metadata": {"name": "obi"}}) == ["manifest.namespace"]
+    assert target({**stub, "apiVersion": "extensions/v1beta1"}) == ["manifest.value"]
+    assert target({**stub, "kind": "Secret"}) == ["manifest.kind"]
+
+
+def test_violations_of_a_hostile_document_are_bounded() -> None:
+    body = body_of("ConfigMap")
+    body["data"] = {}
+    body.update({f"key{number}": "x" * 10_000 for number in range(5_000)})
+    violations = judged(body)
+    assert len(violations) == 50
+    assert max(len(violation.path) + len(violation.reason) for violation in violations) < 1_000
+
+
+def test_null_is_absent() -> None:
+    body = body_of("DaemonSet")
+    body["spec"]["template"]["spec"]["initContainers"] = None
+    body["spec"]["updateStrategy"] = None
+    assert judged(body) == ()
+    body["spec"]["template"]["spec"]["hostAliases"] = None
+    assert found(judged(body)) == [("manifest.never", "spec.template.spec.hostAliases")]
+
+
+@pytest.mark.parametrize("name", sorted(policy_files()))
+def test_the_schema_files_are_valid(name: str) -> None:
+    schema = "env-names" if name.startswith("obi/") else "manifest"
+    text = (shipped_policy() / "schema" / f"{schema}.schema.json").read_text(encoding="utf-8")
+    Draft202012Validator(json.loads(text)).validate(policy_files()[name])
+
+
+def test_the_schema_survives_being_compiled_to_json() -> None:
+    again = ManifestPolicy.from_data(json.loads(json.dumps(policy_files())))
+    assert again.kinds == manifest_policy().kinds
+    assert again.environment == manifest_policy().environment
+
+
+@pytest.mark.parametrize(
+    ("node", "message"),
+    [
+        ("no-such-predicate", "no predicate"),
+        ({"use": "no-such-type"}, "no type"),
+        ({"fields": {"x": {"is": "nothing", "of": 1}}}, "no predicate"),
+        ({"list": "bool", "check": ["nothing"]}, "no predicate"),
+    ],
+)
+def test_a_schema_that_names_nothing_stops_the_start(node: Any, message: str) -> None:
+    files = copy.deepcopy(policy_files())
+    files["manifest/core.yaml"]["kinds"]["ConfigMap"]["fields"]["data"] = node
+    with pytest.raises(PolicyError, match=message):
+        ManifestPolicy.from_data(files)
+
+
+def test_a_definition_given_twice_stops_the_start() -> None:
+    files = {**policy_files(), "manifest/again.yaml": {"types": {"status": "bool"}}}
+    with pytest.raises(PolicyError, match="defined twice"):
+        ManifestPolicy.from_data(files)
