@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from obi_mcp.config import Settings
+    from obi_mcp.policy.examples import Failure
     from obi_mcp.policy.loader import PolicyData
 
 
@@ -73,30 +74,37 @@ def extended(scope: Scope, added: Mapping[str, Any]) -> Scope:
     return replace(scope, **changed)
 
 
-def _load(settings: Settings) -> tuple[Policy, PolicyData]:
-    from obi_mcp.policy.examples import run_examples, run_hints
+def assemble(settings: Settings) -> tuple[Policy, PolicyData]:
+    """The policy from its files, validated, its examples not run. Raises: PolicyError."""
     from obi_mcp.policy.loader import read_policy
 
     data = read_policy(operator_directory(settings))
     policy = build(data, settings)
     check_fit(policy.index.rules, policy.grammars, policy.resources)
     _ = policy.grounds.manifest
-    built_in, own = split(policy, data)
-    failures = [
+    return policy, data
+
+
+def failing(policy: Policy, data: PolicyData) -> tuple[Failure, ...]:
+    """The examples that fail: the built-in ones over the default scope, the operator's over the one in force."""
+    from obi_mcp.policy.examples import run_examples, run_hints
+
+    at = len(data.rules) - data.extended
+    built_in, own = policy.index.rules[:at], policy.index.rules[at:]
+    return (
         *run_examples(policy, built_in, Scope()),
         *run_hints(policy, built_in, Scope()),
         *run_examples(policy, own, policy.scope),
         *run_hints(policy, own, policy.scope),
-    ]
+    )
+
+
+def _load(settings: Settings) -> tuple[Policy, PolicyData]:
+    policy, data = assemble(settings)
+    failures = failing(policy, data)
     if failures:
         raise PolicyError(
             f"{len(failures)} examples of rules fail: {'; '.join(map(str, failures[:5]))}",
             "an example that fails is a rule that does not say what it means: mend the rule or the example",
         )
     return policy, data
-
-
-def split(policy: Policy, data: PolicyData) -> tuple[tuple[Rule, ...], tuple[Rule, ...]]:
-    """The built-in rules, and the operator's."""
-    at = len(data.rules) - data.extended
-    return policy.index.rules[:at], policy.index.rules[at:]

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from obi_mcp.command.model import Flag, Operand
 from obi_mcp.policy.confine import namespace_in_scope
 from obi_mcp.policy.image import is_obi_image
-from obi_mcp.policy.kubectl import check_kinds, targets_of
+from obi_mcp.policy.kubectl import targets_of
 from obi_mcp.policy.model import Access, ChangeSpec, Check
 from obi_mcp.policy.output import check_output
 from obi_mcp.policy.selector import scope_selectors
@@ -33,11 +33,12 @@ _NEVER_PATCHED = frozenset({"ownerReferences", "finalizers", "managedFields", "s
 _MAX_PATCH_BYTES = 65_536
 
 
-def about_changes(draft: Draft) -> None:
-    """Read the object that is named, and refuse (at depth 0) a kind that the rule is not about. Raises: Denied."""
-    targets = read_targets(draft, _split(draft)[0])
-    check_kinds(draft, targets)
-    draft.targets = targets
+def about_changes(draft: Draft) -> bool:
+    """Whether the rule is about the kind of the object that is named. Raises: Denied for words that cannot be read."""
+    if draft.targets is None:
+        draft.targets = read_targets(draft, _split(draft)[0])
+    allowed = draft.grounds.kinds_of(draft.rule)
+    return all(kind in allowed for kind in draft.targets.kinds)
 
 
 def judge_changes(draft: Draft) -> None:

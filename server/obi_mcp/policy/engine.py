@@ -26,6 +26,7 @@ from obi_mcp.policy.forms import ABOUT, FORMS
 from obi_mcp.policy.hard_names import HARD
 from obi_mcp.policy.hints import command_line, filled, is_command, repaired
 from obi_mcp.policy.index import RuleIndex
+from obi_mcp.policy.kubectl import refuse_unrelated
 from obi_mcp.policy.model import Access, Approved, CheckResult, Decision, Output, Place
 
 if TYPE_CHECKING:
@@ -125,20 +126,25 @@ class Policy:
     def _judge_head(self, command: Command, call: Call) -> Draft:
         """The draft of the first rule that allows the head; else the refusal of the rule that got furthest."""
         hard.check(command, self._forbidden.get(command.program, _NO_FLAGS))
+        rules = self.index.candidates(command)
+        if not rules:
+            raise self._no_rule(command)
+        broadest = Draft(command, rules[0] if len(rules) == 1 else _broadest(rules), call, self.grounds)
+        about = ABOUT.get(broadest.rule.operands)
+        related = about is None or about(broadest)
         furthest: Denied | None = None
-        reached = -1
-        for rule in self.index.candidates(command):
-            draft = Draft(command, rule, call, self.grounds)
+        for rule in rules:
+            draft = broadest if rule is broadest.rule else Draft(command, rule, call, self.grounds)
+            draft.targets = broadest.targets
+            if not (related if draft is broadest else about is None or about(draft)):
+                continue
             try:
                 _apply(draft)
             except Denied as denied:
-                refusal = denied.decision
-                depth = refusal.depth if isinstance(refusal, Refusal) else 0
-                if furthest is None or (depth, len(rule.targets.kinds)) > (reached, _breadth(furthest, self.index)):
-                    furthest, reached = denied, depth
+                furthest = denied if furthest is None or _depth(denied) > _depth(furthest) else furthest
                 continue
             return draft
-        raise furthest or self._no_rule(command)
+        raise furthest or refuse_unrelated(broadest)
 
     def _judge_filter(self, command: Command, call: Call, stage: int) -> Draft:
         rules = self.index.candidates(command)
@@ -289,9 +295,6 @@ class Policy:
 def _apply(draft: Draft) -> None:
     """Hold the draft to its rule. Raises: Denied."""
     draft.needed = needed_access(draft)
-    about = ABOUT.get(draft.rule.operands)
-    if about is not None:
-        about(draft)
     check_flags(draft)
     _check_context(draft)
     FORMS[draft.rule.operands](draft)
@@ -327,9 +330,13 @@ def _check_context(draft: Draft) -> None:
         )
 
 
-def _breadth(denied: Denied, index: RuleIndex) -> int:
-    rule = index.find(denied.decision.rule or "")
-    return len(rule.targets.kinds) if rule else 0
+def _broadest(rules: Sequence[Rule]) -> Rule:
+    """The rule about the most kinds: in its name a command is refused that no rule is about."""
+    return max(rules, key=lambda rule: len(rule.targets.kinds))
+
+
+def _depth(denied: Denied) -> int:
+    return denied.decision.depth if isinstance(denied.decision, Refusal) else 0
 
 
 def _in_context(pipeline: Pipeline, context: str | None) -> Pipeline:
@@ -397,8 +404,3 @@ def _refuse_failed(decision: Decision, result: CheckResult, access: Access) -> N
                 result,
             )
         )
-
-
-def rules_at(policy: Policy, access: Access) -> tuple[Rule, ...]:
-    """The rules that a caller of this level can use; a rule that knows dry runs is of use to everybody."""
-    return tuple(rule for rule in policy.index.rules if rule.access <= access or rule.dry_run)

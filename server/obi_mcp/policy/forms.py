@@ -41,4 +41,4 @@ FORMS: dict[str, Callable[[Draft], None]] = {
 }
 
 # Asked before any flag is looked at: whether the rule is about these targets at all.
-ABOUT: dict[str, Callable[[Draft], None]] = {"resources": about_resources, "changes": about_changes}
+ABOUT: dict[str, Callable[[Draft], bool]] = {"resources": about_resources, "changes": about_changes}

@@ -30,7 +30,8 @@ class Grounds:
         self.contexts = frozenset(scope.contexts)
         self.selector = scope.selectors[0]
         self._implied: dict[str, bool | ValueError] = {}
-        self._kinds: dict[tuple[str, ...], frozenset[Resource]] = {}
+        self._words: dict[str, tuple[str, Resource]] = {}
+        self._kinds: dict[str, Mapping[str, Resource]] = {}
 
     def over(self, scope: Scope) -> Grounds:
         """The same tables over another scope."""
@@ -57,13 +58,24 @@ class Grounds:
         except ValueError as error:
             return error
 
-    def kinds_of(self, rule: Rule) -> frozenset[Resource]:
-        """The kinds that a rule names; names that the table does not know have been refused at load."""
-        known = self._kinds.get(rule.targets.kinds)
+    def kind(self, word: str) -> tuple[str, Resource] | None:
+        """The kind that a word names, with its full name; None for a word that the table does not know."""
+        known = self._words.get(word)
         if known is None:
-            entries = (self.resources.find(kind) for kind in rule.targets.kinds)
-            known = frozenset(entry.resource for entry in entries if entry is not None)
-            self._kinds[rule.targets.kinds] = known
+            entry = self.resources.find(word)
+            if entry is None:
+                return None
+            known = (entry.resource.argument, entry.resource)
+            # Only words of the table get here, so the memory is bounded by their spellings.
+            self._words[word] = known
+        return known
+
+    def kinds_of(self, rule: Rule) -> Mapping[str, Resource]:
+        """The kinds that a rule names, by their full name; words that nobody knows have been refused at load."""
+        known = self._kinds.get(rule.id)
+        if known is None:
+            known = dict(filter(None, map(self.kind, rule.targets.kinds)))
+            self._kinds[rule.id] = known
         return known
 
     @property

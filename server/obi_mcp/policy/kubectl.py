@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from obi_mcp.command.model import Operand
+from obi_mcp.errors import Denied
 from obi_mcp.policy.confine import add_members, by_name, by_selector, namespace_in_scope, namespace_of
 from obi_mcp.policy.draft import NAME
 from obi_mcp.policy.events import judge_events
@@ -17,18 +18,41 @@ if TYPE_CHECKING:
     from obi_mcp.policy.model import Resource
 
 
-def about_resources(draft: Draft) -> None:
-    """Read the targets, and refuse (at depth 0) what the rule is not about: other kinds, other namespaces, lists.
+def about_resources(draft: Draft) -> bool:
+    """Whether the rule is about these targets at all: their kinds, their number, their namespace.
 
-    Raises: Denied.
+    Raises: Denied for targets that cannot be read.
     """
-    targets = read_targets(draft, draft.command.operands)
-    check_kinds(draft, targets)
-    draft.targets = targets
-    if "status" in draft.rule.targets.confine:
-        _about_status(draft, targets)
+    targets = draft.targets
+    if targets is None:
+        targets = draft.targets = read_targets(draft, draft.command.operands)
+    allowed = draft.grounds.kinds_of(draft.rule)
+    if not all(kind in allowed for kind in targets.kinds):
+        return False
     if draft.rule.targets.one and not (targets.named and len(targets.targets) == 1):
-        raise draft.deny(f"{draft.rule.id} is about exactly one object, by name", hint=draft.rule.hint, depth=0)
+        return False
+    return "status" not in draft.rule.targets.confine or _about_status(draft, targets)
+
+
+def refuse_unrelated(draft: Draft) -> Denied:
+    """The refusal of targets that no rule of the command is about."""
+    allowed = draft.grounds.kinds_of(draft.rule)
+    for target in draft.targets.targets if draft.targets else ():
+        if target.resource.argument not in allowed:
+            entry = draft.grounds.resources.find(target.resource.argument)
+            because = f": {entry.because}" if entry and entry.because else ""
+            kinds = ", ".join(sorted(kind.plural for kind in allowed.values()))
+            return draft.deny(
+                f"{draft.rule.id} is not about {target.resource.plural}{because} (it is about {kinds})",
+                at=target.word,
+                hint=draft.rule.hint,
+                depth=0,
+            )
+    if draft.rule.targets.one:
+        said = f"{draft.rule.id} is about exactly one object, by name"
+    else:
+        said = f"{draft.rule.id} is about namespaces whose workloads OBI instruments"
+    return draft.deny(said, hint=draft.rule.hint, depth=0)
 
 
 def targets_of(draft: Draft) -> Targets:
@@ -68,8 +92,9 @@ def _obi(draft: Draft, targets: Targets) -> None:
 
 def judge_names(draft: Draft) -> None:
     """``[NAME…]`` of the rule's one kind: ``top pod``, ``top node``."""
-    resource = next(iter(draft.grounds.kinds_of(draft.rule)))
-    targets = Targets(tuple(_named(draft, resource, operand) for operand in draft.operands), draft.operands)
+    kinds = draft.grounds.kinds_of(draft.rule)
+    resource = next(iter(kinds.values()))
+    targets = Targets(tuple(_named(draft, resource, operand) for operand in draft.operands), draft.operands, kinds)
     if "fact" in draft.rule.targets.confine:
         return
     if targets.targets:
@@ -140,21 +165,6 @@ def check_words(draft: Draft) -> None:
             )
 
 
-def check_kinds(draft: Draft, targets: Targets) -> None:
-    allowed = draft.grounds.kinds_of(draft.rule)
-    for target in targets.targets:
-        if target.resource not in allowed:
-            entry = draft.grounds.resources.find(target.resource.argument)
-            because = f": {entry.because}" if entry and entry.because else ""
-            raise draft.deny(
-                f"{draft.rule.id} is not about {target.resource.plural}{because} "
-                f"(it is about {', '.join(sorted(kind.plural for kind in allowed))})",
-                at=target.word,
-                hint=draft.rule.hint,
-                depth=0,
-            )
-
-
 def _fact(draft: Draft, targets: Targets) -> None:
     check_output(draft, targets.resources, project="fact")
     if targets.named and draft.command.flag("selector"):
@@ -169,21 +179,12 @@ def _status(draft: Draft, targets: Targets) -> None:
     check_output(draft, targets.resources, project="status")
 
 
-def _about_status(draft: Draft, targets: Targets) -> None:
+def _about_status(draft: Draft, targets: Targets) -> bool:
     """Workload status in an instrumented namespace; what is OBI's own there is for the fuller rule of ``get``."""
-    given = draft.command.flag("namespace")
-    namespace = given.value if given else draft.grounds.scope.default_namespace
-    if draft.command.value("all-namespaces") == "true":
-        namespace = ""
-    if namespace not in draft.grounds.instrumented:
-        raise draft.deny(
-            f"the namespace {namespace or '(all)'} is not one whose workloads OBI instruments",
-            at=draft.command.flag("namespace"),
-            hint=draft.rule.hint,
-            depth=0,
-        )
-    if _is_candidate(draft, targets, namespace):
-        raise draft.deny(f"{draft.rule.id} is about workloads that are not OBI's own", hint=draft.rule.hint, depth=0)
+    if not draft.grounds.instrumented or draft.command.value("all-namespaces") == "true":
+        return False
+    namespace = draft.command.value("namespace", draft.grounds.scope.default_namespace)
+    return namespace in draft.grounds.instrumented and not _is_candidate(draft, targets, namespace)
 
 
 def _is_candidate(draft: Draft, targets: Targets, namespace: str) -> bool:

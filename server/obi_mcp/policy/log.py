@@ -35,7 +35,7 @@ def judge_log(draft: Draft) -> None:
     if not NAME.match(name):
         raise draft.deny(f"{name!r} cannot be the name of an object", at=operands[0], hint=draft.rule.hint)
     resource = find(draft, kind, operands[0].word)
-    if resource not in draft.grounds.kinds_of(draft.rule):
+    if resource.argument not in draft.grounds.kinds_of(draft.rule):
         raise draft.deny(
             f"{draft.rule.id} is not about {resource.plural}", at=operands[0], hint=draft.rule.hint, depth=0
         )

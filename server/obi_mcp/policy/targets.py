@@ -6,9 +6,9 @@ with the short name ``cm`` changes nothing.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from obi_mcp.command.model import Operand
 from obi_mcp.policy.draft import NAME
@@ -38,6 +38,8 @@ class Targets:
 
     targets: tuple[Target, ...]
     operands: tuple[Operand, ...]
+    kinds: Mapping[str, Resource]
+    """The kinds by their full name, each once, in order."""
 
     @property
     def named(self) -> bool:
@@ -46,12 +48,12 @@ class Targets:
     @property
     def resources(self) -> tuple[Resource, ...]:
         """The kinds, each once, in order."""
-        return tuple(dict.fromkeys(target.resource for target in self.targets))
+        return tuple(self.kinds.values())
 
     @property
     def namespaced(self) -> bool:
         """Whether any of the kinds lives in a namespace."""
-        return any(target.resource.namespaced for target in self.targets)
+        return any(resource.namespaced for resource in self.kinds.values())
 
 
 def read_targets(draft: Draft, operands: Sequence[Operand]) -> Targets:
@@ -59,26 +61,33 @@ def read_targets(draft: Draft, operands: Sequence[Operand]) -> Targets:
     if not operands:
         raise draft.deny(f"{draft.rule.line} needs a kind", hint=draft.rule.hint)
     if any("/" in operand.text for operand in operands):
-        targets = tuple(_slashed(draft, operand) for operand in operands)
-        words = tuple(Operand(f"{target.resource.argument}/{target.name}", target.word) for target in targets)
-        return Targets(targets, words)
+        return _all_slashed(draft, operands)
     first, names = operands[0], operands[1:]
-    resources = tuple(find(draft, word, first.word) for word in first.text.split(","))
-    kinds = Operand(",".join(resource.argument for resource in resources), first.word)
+    kinds = dict(draft.grounds.kind(word) or _unknown(draft, word, first.word) for word in first.text.split(","))
     for name in names:
         _check_name(draft, name.text, name.word)
-    if not names:
-        return Targets(tuple(Target(resource, None, first.word) for resource in resources), (kinds,))
-    targets = tuple(Target(resource, name.text, name.word) for resource in resources for name in names)
-    return Targets(targets, (kinds, *names))
+    texts: Sequence[str | None] = [name.text for name in names] or (None,)
+    targets = tuple(
+        Target(resource, text, name.word)
+        for resource in kinds.values()
+        for text, name in zip(texts, names or (first,), strict=True)
+    )
+    return Targets(targets, (Operand(",".join(kinds), first.word), *names), kinds)
 
 
 def find(draft: Draft, word: str, at: int) -> Resource:
     """The kind that a word names. Raises: Denied, naming what is near."""
-    entry = draft.grounds.resources.find(word)
-    if entry is None:
-        raise draft.deny(f"{word!r} is not a kind that may be named here", at=at, hint=draft.rule.hint, depth=0)
-    return entry.resource
+    return (draft.grounds.kind(word) or _unknown(draft, word, at))[1]
+
+
+def _unknown(draft: Draft, word: str, at: int) -> NoReturn:
+    raise draft.deny(f"{word!r} is not a kind that may be named here", at=at, hint=draft.rule.hint, depth=0)
+
+
+def _all_slashed(draft: Draft, operands: Sequence[Operand]) -> Targets:
+    targets = tuple(_slashed(draft, operand) for operand in operands)
+    words = tuple(Operand(f"{target.resource.argument}/{target.name}", target.word) for target in targets)
+    return Targets(targets, words, {target.resource.argument: target.resource for target in targets})
 
 
 def _slashed(draft: Draft, operand: Operand) -> Target:
