@@ -1,0 +1,36 @@
+"""The last step: the audit log of the session is whole, and a changed line would show."""
+
+from __future__ import annotations
+
+import json
+
+from tests.demo.server import ServerFiles, last_head, verify_audit
+from tests.demo.step import StepFailed
+from tests.demo.transcript import Transcript
+
+TITLE = "The audit log of this session, verified"
+
+
+def play(files: ServerFiles, transcript: Transcript, *, calls: int) -> None:
+    """Verifies the log by the head that the server printed, then a copy with one word changed. Raises: StepFailed."""
+    transcript.heading(TITLE)
+    try:
+        head = last_head(files)
+    except ValueError as problem:
+        raise StepFailed(str(problem)) from None
+    lines = files.audit.read_text(encoding="utf-8").splitlines()
+    written = sum(json.loads(line).get("tool", "").startswith("obi_") for line in lines)
+    if written != calls:
+        raise StepFailed(f"{calls} tools were called, and {written} lines are in the log")
+    transcript.command("shell", f"obi-mcp audit verify {files.audit} --head {head}", None)
+    whole = verify_audit(files.audit, head)
+    transcript.output(whole.stdout)
+    if whole.returncode != 0:
+        raise StepFailed(f"the log does not verify: exit {whole.returncode}")
+    changed = files.directory / "changed.ndjson"
+    changed.write_text(files.audit.read_text(encoding="utf-8").replace("secret", "pod", 1), encoding="utf-8")
+    transcript.command("shell", f"the same of a copy in which one word was changed: {changed}", None)
+    torn = verify_audit(changed, head)
+    transcript.output(torn.stdout)
+    if torn.returncode != 1:
+        raise StepFailed(f"a changed log was to be told (exit 1), and was not: exit {torn.returncode}")
