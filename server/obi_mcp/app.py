@@ -6,8 +6,10 @@ exactly those of the toolsets and no argument reaches a tool unchecked (the SDK 
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
+import anyio
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS, CallToolResult, TextContent, Tool
@@ -15,7 +17,7 @@ from mcp_types import INVALID_PARAMS, CallToolResult, TextContent, Tool
 from obi_mcp import __version__
 from obi_mcp.enforcer.model import Progress
 from obi_mcp.policy.model import Access
-from obi_mcp.toolsets.base import Services, ToolCall, ToolSpec
+from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.registry import listed_tools
 from obi_mcp.toolsets.run import run_tool
 
@@ -33,6 +35,7 @@ class ObiServer(MCPServer[dict[str, Any]]):
             instructions=_instructions(services.settings.access),
         )
         self._services = services
+        self._running: set[asyncio.Task[ToolResult]] = set()
         self._specs = {spec.name: spec for spec in listed_tools(services.settings)}
 
     async def list_tools(self) -> list[Tool]:
@@ -51,13 +54,35 @@ class ObiServer(MCPServer[dict[str, Any]]):
                 message=f"Unknown tool: {name[:MAX_CALLER]}",
                 data={"tools": list(self._specs)},
             )
-        call = ToolCall(arguments, _caller(context), _progress(context))
-        result = await run_tool(self._services, spec, call)
+        result = await self._run(spec, ToolCall(arguments, _caller(context), _progress(context)))
         return CallToolResult(
             content=[TextContent(type="text", text=result.text)],
             structured_content=result.structured,
             is_error=result.is_error,
         )
+
+    async def end_calls(self) -> None:
+        """Cancels every call that runs, and returns when each has ended its processes and written its audit line."""
+        for task in self._running:
+            task.cancel()
+        if self._running:
+            await asyncio.wait(self._running)
+
+    async def _run(self, spec: ToolSpec, call: ToolCall) -> ToolResult:
+        """Runs a tool in a task of its own, which is cancelled once and then waited for.
+
+        The SDK's scopes cancel again at every await until they are left, and ending processes takes several.
+        """
+        task = asyncio.ensure_future(run_tool(self._services, spec, call))
+        self._running.add(task)
+        task.add_done_callback(self._running.discard)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.cancel()
+            with anyio.CancelScope(shield=True):
+                await asyncio.wait({task})
+            raise
 
 
 def describe_tool(spec: ToolSpec, level: Access) -> Tool:

@@ -65,6 +65,8 @@ class RecordedRoad:
         try:
             await asyncio.Event().wait()
         except asyncio.CancelledError:
+            for _ in range(5):  # ending processes takes several steps, none of which may be cancelled again
+                await asyncio.sleep(0)
             self.cancelled.append(call.command)
             raise
 

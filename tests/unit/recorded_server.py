@@ -14,10 +14,15 @@ if __name__ == "__main__":
     stderr = StderrWriter()
     start_logging("info", stderr)
     road = RecordedRoad()
+    server = ObiServer(services(road))
+
+    async def close() -> None:
+        await server.end_calls()
+        await road.close()
 
     def finish() -> None:
         stderr.write(f"finished: cancelled {road.cancelled}, closed {road.closed}".encode())
         stderr.flush(1.0)
 
     print("this must not reach the protocol", file=sys.stderr)
-    serve_stdio(ObiServer(services(road)), close=road.close, finish=finish)
+    serve_stdio(server, close=close, finish=finish)

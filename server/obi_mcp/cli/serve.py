@@ -57,12 +57,16 @@ def _serve(services: Services, stderr: StderrWriter) -> None:
     server = ObiServer(services)
     logger.info("serving", extra=_facts(services.settings))
 
+    async def close() -> None:
+        await server.end_calls()
+        await services.enforcer.close()
+
     def finish() -> None:
         head = services.audit.close()
         logger.info("stopped", extra={"audit_head": head})
         stderr.flush(LAST_LINES_S)
 
-    serve_stdio(server, close=services.enforcer.close, finish=finish)
+    serve_stdio(server, close=close, finish=finish)
 
 
 def _facts(settings: Settings) -> dict[str, object]:
