@@ -15,6 +15,7 @@ import yaml
 from obi_mcp.policy.documents import documents_of
 from obi_mcp.policy.manifest.findings import Mode
 from obi_mcp.policy.manifest.judge import ENVIRONMENT_FILE, SCHEMA_FILES, ManifestPolicy
+from obi_mcp.policy.release import read_dry_run, read_objects, same_objects
 from obi_mcp.policy.scope import Scope
 from obi_mcp.policy.shipped import shipped_policy
 from obi_mcp.policy.strvals import Form
@@ -143,3 +144,25 @@ def test_canonical_values_are_the_callers_values_to_helm(helm: Helm) -> None:
         "template", "x", str(CASES / "echo"), "--values=-", "--set=a.e=2", stdin=canonical_values(read_values(text))
     )
     assert json.loads(yaml.safe_load(done.stdout)["data"]["values"]) == merge_values(sets, text)
+
+
+@pytest.mark.parametrize(
+    ("chart", "labels", "hooks"),
+    [
+        (CHART, ["ServiceAccount", "ConfigMap", "ClusterRole", "ClusterRoleBinding", "DaemonSet"], []),
+        (CASES / "hook" / "obi", [], ["Job"]),
+    ],
+)
+def test_helms_dry_run_and_its_rendering_are_read_alike(
+    chart: Path, labels: list[str], hooks: list[str], helm: Helm
+) -> None:
+    at = ("obi", str(chart), "--namespace=observability")
+    dry_run = helm("install", *at, "--dry-run=client", "--output=json")
+    assert dry_run.returncode == 0, dry_run.stderr.decode()
+    release = read_dry_run(json.loads(dry_run.stdout))
+    rendered = read_objects(helm("template", *at).stdout.decode())
+    assert (release.name, release.namespace, release.chart, release.revision) == ("obi", "observability", "obi", 1)
+    assert [item.document.kind for item in release.objects] == labels
+    assert [item.document.kind for item in release.hooks] == hooks
+    assert same_objects(release.documents, [item.document for item in rendered])
+    assert [(item.source, item.events) for item in release.everything] == [(i.source, i.events) for i in rendered]
