@@ -1,4 +1,4 @@
-"""``docs/policy.md`` is true: its commands give what it shows, its rule loads, its list of hard denials is the code's."""
+"""``docs/policy.md`` is true: its commands give what it shows, its rule loads, its hard denials are the code's."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from tests.unit.documentation import ROOT, run_cli, transcripts
 
-from obi_mcp.policy.hard import HARD
+from obi_mcp.policy.hard_names import HARD
 from obi_mcp.policy.model import Access
 
 DOCUMENT = ROOT / "docs" / "policy.md"
