@@ -150,7 +150,7 @@ def test_nothing_of_the_wrong_shape_raises(kind: str, data: st.DataObject) -> No
     """Whatever stands anywhere, the answer is a judgement, never an exception."""
     body = body_of(kind)
     at = data.draw(st.sampled_from([place for place in places(body, []) if place]))
-    values = [None, True, 0, -1, 1.5, "", "x", [], {}, [None], [[]], {"x": None}, [{}], {"": {}}, 10**30]
+    values: list[Any] = [None, True, 0, -1, 1.5, "", "x", [], {}, [None], [[]], {"x": None}, [{}], {"": {}}, 10**30]
     junk: st.SearchStrategy[Any] = st.sampled_from(values)
     put(body, at, data.draw(junk))
     for mode in Mode:
@@ -167,6 +167,14 @@ def test_objects_that_are_not_in_the_batch_are_needed() -> None:
     assert needs("DaemonSet") == {
         Need("v1", "ServiceAccount", "obi", "obi", f"{pod}.serviceAccountName", daemonset.index),
         Need("v1", "ConfigMap", "obi-config", "obi", f"{pod}.volumes[0].configMap.name", daemonset.index),
+        Need(
+            "v1",
+            "Service",
+            "opentelemetry-ebpf-instrumentation-k8s-cache",
+            "obi",
+            f"{pod}.containers[0].env[6].value",
+            daemonset.index,
+        ),
     }
     assert {(need.kind, need.namespace) for need in needs("ClusterRoleBinding")} == {
         ("ClusterRole", None),
@@ -213,6 +221,28 @@ def test_privileges_are_the_configurations_choice() -> None:
     assert [(warning.rule, warning.path) for warning in judgement.warnings] == [("manifest.privileged", path)]
     assert "PERFMON" in (judgement.warnings[0].hint or "")
     assert found(judged(body, replace(SCOPE, allow_privileged=False))) == [("manifest.privileged", path)]
+
+
+CONTAINER: list[str | int] = ["spec", "template", "spec", "containers", 0, "securityContext"]
+
+
+@pytest.mark.parametrize(
+    ("at", "value", "rule", "without"),
+    [
+        ([*CONTAINER, "capabilities", "add", 0], "SYS_ADMIN", "manifest.capability", []),
+        ([*CONTAINER, "seccompProfile"], {"type": "Unconfined"}, "manifest.confinement", ["manifest.confinement"]),
+        ([*CONTAINER, "appArmorProfile"], {"type": "Unconfined"}, "manifest.confinement", []),
+        (["spec", "template", "spec", "priorityClassName"], "obi-high", "manifest.priority", []),
+    ],
+)
+def test_what_weakens_is_said(at: list[str | int], value: Any, rule: str, without: list[str]) -> None:
+    """``without``: what is refused where no privileged containers are allowed."""
+    body = body_of("DaemonSet")
+    put(body, at, value)
+    judgement = manifest_policy().judge(Document(0, body), scope=SCOPE, batch=good("complete"))
+    assert judgement.passed
+    assert rule in {warning.rule for warning in judgement.warnings}
+    assert [rule for rule, _ in found(judged(body, replace(SCOPE, allow_privileged=False)))] == without
 
 
 @pytest.mark.parametrize("listed", ["registry", "obi/registry"])
@@ -316,6 +346,11 @@ def test_a_schema_that_names_nothing_stops_the_start(node: Any, message: str) ->
     files["manifest/core.yaml"]["kinds"]["ConfigMap"]["fields"]["data"] = node
     with pytest.raises(PolicyError, match=message):
         ManifestPolicy.from_data(files)
+
+
+def test_a_directory_without_the_names_of_the_environment_stops_the_start() -> None:
+    with pytest.raises(PolicyError, match="env-names"):
+        ManifestPolicy.from_data({"manifest/core.yaml": {}})
 
 
 def test_a_definition_given_twice_stops_the_start() -> None:

@@ -40,6 +40,7 @@ def places(judgement: Judgement) -> list[tuple[str, str]]:
 BOOKKEEPING = [
     (["metadata", "ownerReferences"], [{"uid": "1"}], "metadata.ownerReferences"),
     (["metadata", "finalizers"], ["x.io/y"], "metadata.finalizers"),
+    (["secrets"], [{"name": "db"}], "secrets"),
     ([*ANNOTATION, "meta.helm.sh/release-name"], "obi", "metadata.annotations[meta.helm.sh/release-name]"),
     ([*ANNOTATION, "meta.helm.sh/release-namespace"], "obi", "metadata.annotations[meta.helm.sh/release-namespace]"),
     ([*ANNOTATION, "helm.sh/hook"], "pre-install", "metadata.annotations[helm.sh/hook]"),
@@ -141,7 +142,8 @@ REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
         ("DaemonSet", [*POD, "affinity", "nodeAffinity", REQUIRED, "nodeSelectorTerms"], [{}], Access.FULL),
         ("DaemonSet", [*POD, "affinity"], None, None),
         ("DaemonSet", [*POD, "affinity", "podAntiAffinity"], {REQUIRED: [{}]}, Access.FULL),
-        ("DaemonSet", [*POD, "tolerations"], [], None),
+        ("DaemonSet", [*POD, "tolerations"], [], Access.FULL),
+        ("DaemonSet", [*POD, "tolerations", 1], {"operator": "Exists"}, None),
     ],
 )
 def test_a_change_to_nothing_needs_full(kind: str, at: list[str | int], value: Any, raised: Access | None) -> None:

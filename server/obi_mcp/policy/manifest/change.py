@@ -100,6 +100,8 @@ def _bookkeeping(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterato
     for key in ("ownerReferences", "finalizers"):
         if (_metadata(before).get(key) or []) != (_metadata(after).get(key) or []):
             yield _found("bookkeeping", f"{key} would change", f"metadata.{key}", f"leave {key} alone")
+    if (before.get("secrets") or []) != (after.get("secrets") or []):
+        yield _found("bookkeeping", "the secrets of the account would change", "secrets", "leave secrets alone")
     for key in _HELM_ANNOTATIONS:
         if _annotation(before, key) != _annotation(after, key):
             path = f"metadata.annotations[{key}]"
@@ -146,10 +148,13 @@ def _to_nothing(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
 
 
 def _asks_more(was: Mapping[str, Any], becomes: Mapping[str, Any]) -> bool:
-    """INVARIANT: false only where every node that fitted before fits still."""
+    """False only where every node whose labels and taints fitted before fits still."""
     # Every node that OBI runs on has the label.
     had = {"kubernetes.io/os": "linux", **_map(was, "nodeSelector")}
     if any(had.get(key) != value for key, value in _map(becomes, "nodeSelector").items()):
+        return True
+    tolerated = becomes.get("tolerations") or []
+    if any(toleration not in tolerated for toleration in was.get("tolerations") or []):
         return True
     affinity = _required(becomes)
     return bool(affinity) and affinity != _required(was)

@@ -179,8 +179,7 @@ class _Environment:
 
     def _own_service(self, host: str, path: str) -> None:
         """A bare name is looked up in the pod's own namespace first; so it has to be there, and OBI's."""
-        if host not in self._inspection.scope.known_cluster_objects():
-            self._inspection.need("v1", "Service", host, self._inspection.namespace, path)
+        self._inspection.need("v1", "Service", host, self._inspection.namespace, path)
 
     def _unknown(self, name: str, path: str) -> None:
         from difflib import get_close_matches

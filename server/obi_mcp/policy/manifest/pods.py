@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _CONFIG_FLAG = re.compile(r"--?config(?:=(?P<file>.+))?")
+_PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_-][A-Za-z0-9._-]*)+")
 _SMALLER_SET = "BPF, PERFMON, NET_RAW, SYS_PTRACE, DAC_READ_SEARCH, CHECKPOINT_RESTORE"
 
 
@@ -117,7 +118,7 @@ def fits_together(
     """One container against the pod's volumes (by name) and network."""
     mounts = _mounts(container, volumes, of, path, inspection)
     _files(container, mounts, path, inspection)
-    _ports(container, host_network, path, inspection)
+    _ports(container, of, path, inspection, host_network=host_network)
 
 
 def _containers(value: Mapping[str, Any], path: str) -> Iterator[tuple[Mapping[str, Any], str]]:
@@ -201,17 +202,19 @@ def _config_hint(configs: list[str]) -> str:
     return f"name a file below {', '.join(configs)}" if configs else "mount OBI's config map and name a file below it"
 
 
-def _ports(container: Mapping[str, Any], host_network: bool, path: str, inspection: Inspection) -> None:
+def _ports(container: Mapping[str, Any], of: Any, path: str, inspection: Inspection, *, host_network: bool) -> None:
+    """A declared port is one that may be fetched through the API server; with hostNetwork it is the node's own."""
     for position, port in enumerate(container.get("ports") or []):
-        if port.get("hostPort") is not None and not (host_network and port["hostPort"] == port["containerPort"]):
-            inspection.violate(
-                "host-port",
-                f"hostPort {port['hostPort']} opens a port on every node",
-                f"{path}.ports[{position}].hostPort",
-                "remove it; with hostNetwork it is the containerPort by itself",
-            )
+        at = f"{path}.ports[{position}]"
+        number, host = port["containerPort"], port.get("hostPort")
+        if host is not None and not (host_network and host == number):
+            hint = "remove it; with hostNetwork it is the containerPort by itself"
+            inspection.violate("host-port", f"hostPort {host} opens a port on every node", f"{at}.hostPort", hint)
+        if host_network and any(first <= number <= last for first, last in of["nodePorts"]):
+            reason = f"port {number} of the node belongs to somebody else"
+            inspection.violate("host-port", reason, f"{at}.containerPort", "declare the port that OBI listens on")
 
 
 def _within(path: str, root: str) -> bool:
-    """Whether ``path`` is ``root`` or below it; ``..`` is below nothing."""
-    return ".." not in path.split("/") and "//" not in path and (path == root or path.startswith(f"{root}/"))
+    """Whether ``path`` is ``root`` or below it. ``..`` is below nothing, and ``$(NAME)`` could become ``..``."""
+    return _PLAIN_PATH.fullmatch(path) is not None and (path == root or path.startswith(f"{root}/"))
