@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from tests.sandbox.instance import SandboxError
 
@@ -56,7 +56,10 @@ class Api:
         )
         try:
             connection.request(
-                verb, path, body, {"Authorization": f"Bearer {self.token}", "Accept": "application/json", "Content-Type": kind}
+                verb,
+                path,
+                body,
+                {"Authorization": f"Bearer {self.token}", "Accept": "application/json", "Content-Type": kind},
             )
             answer = connection.getresponse()
             text = answer.read().decode(errors="replace")
@@ -77,9 +80,11 @@ class Api:
         return answer.status == 200 and _condition(answer.body, "Ready")
 
     def pods(self, namespace: str, selector: str = "") -> list[dict[str, Any]]:
-        """The pods of a namespace. ``selector`` is sent as it is, so it must need no escaping."""
-        query = f"?labelSelector={selector}" if selector else ""
-        items: list[dict[str, Any]] = self.get(f"/api/v1/namespaces/{namespace}/pods{query}").require("list pods")["items"]
+        """The pods of a namespace, those that ``selector`` selects."""
+        query = f"?labelSelector={quote(selector)}" if selector else ""
+        items: list[dict[str, Any]] = self.get(f"/api/v1/namespaces/{namespace}/pods{query}").require("list pods")[
+            "items"
+        ]
         return items
 
 

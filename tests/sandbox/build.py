@@ -1,4 +1,5 @@
 #!/usr/bin/env python3
+# mypy: disable-error-code="import-not-found"
 """Makes the programs of the sandbox cluster: Kubernetes, kwok, containerd, the agent; pinned and cached.
 
 A first run takes minutes, one where nothing changed takes no time. Progress goes to standard error.
@@ -12,7 +13,6 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,7 +24,6 @@ sys.path[:0] = [str(HERE.parent.parent), str(HERE.parent.parent / "image")]
 from recipes import toolchain  # noqa: E402
 from recipes.step import BuildFailed, Steps, say  # noqa: E402
 from recipes.store import Recipe, Store, Workplace, cache_root  # noqa: E402
-
 from tests.sandbox import archive  # noqa: E402
 
 NICENESS = 10

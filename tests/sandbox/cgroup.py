@@ -24,7 +24,7 @@ def obstacle() -> str | None:
     """Why no cgroup for a node can be made here, None where one can."""
     if is_unified():
         there = set((_ROOT / "cgroup.subtree_control").read_text().split())
-        missing = _NEEDED - there
+        missing = set(_NEEDED - there)
     else:
         missing = {name for name in _NEEDED if not (_ROOT / name / "cgroup.procs").exists()}
     return f"the cgroup controllers {', '.join(sorted(missing))} are not available" if missing else None

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import secrets
 import subprocess
-from dataclasses import dataclass
 from pathlib import Path
 
 from tests.sandbox import daemon, network
@@ -20,15 +19,7 @@ REAL_NODE = "real-0"
 _UNHURRIED = ("--kube-api-qps=1000", "--kube-api-burst=1000", "--leader-elect=false")
 
 
-@dataclass(frozen=True, slots=True)
-class ControlPlane:
-    """A started control plane: how to talk to it, and its processes."""
-
-    api: Api
-    daemons: tuple[Daemon, ...]
-
-
-def start_store_and_api(instance: Instance, programs: Programs) -> ControlPlane:
+def start(instance: Instance, programs: Programs) -> Api:
     """Start etcd and the API server and wait until it is ready. Raises: SandboxError."""
     addresses = {"127.0.0.1", instance.address, str(network.KUBERNETES_SERVICE), str(network.SIMULATED_NODES[1])}
     _certify(instance, programs, sorted(addresses))
@@ -45,10 +36,10 @@ def start_store_and_api(instance: Instance, programs: Programs) -> ControlPlane:
         within_s=READY_WITHIN_S,
         check=lambda: daemon.require_alive(instance, started),
     )
-    return ControlPlane(api, started)
+    return api
 
 
-def start_controllers(instance: Instance, programs: Programs) -> tuple[Daemon, ...]:
+def start_controllers(instance: Instance, programs: Programs) -> None:
     """Start the controller manager and the scheduler; nothing waits for them here."""
     pki = instance.certificates
     shared = (f"--kubeconfig={instance.kubeconfig}", *_UNHURRIED, f"--bind-address={_inside(instance)}")
@@ -62,10 +53,8 @@ def start_controllers(instance: Instance, programs: Programs) -> tuple[Daemon, .
         "--use-service-account-credentials",
         "--horizontal-pod-autoscaler-sync-period=5s",
     )
-    return (
-        _component(instance, programs, "kube-controller-manager", controllers),
-        _component(instance, programs, "kube-scheduler", (*shared, f"--secure-port={instance.ports.scheduler}")),
-    )
+    _component(instance, programs, "kube-controller-manager", controllers)
+    _component(instance, programs, "kube-scheduler", (*shared, f"--secure-port={instance.ports.scheduler}"))
 
 
 def kubeconfig(instance: Instance, user: str, token: str) -> str:

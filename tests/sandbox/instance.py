@@ -14,8 +14,11 @@ from pathlib import Path
 
 STATE_VARIABLE = "OBI_MCP_SANDBOX_STATE"
 STATE_DEFAULT = Path("/run/obi-mcp-sandbox")
+LINK_PREFIX = "obimcp"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?")
 _RECORD = "instance.json"
+# A socket's path may have 107 characters.
+_LONGEST_STATE = 64
 
 
 class SandboxError(Exception):
@@ -66,12 +69,17 @@ class Instance:
         return f"obi-mcp-{self.name}-pods"
 
     @property
+    def namespaces(self) -> tuple[str, ...]:
+        """Its network namespaces, there or not."""
+        return () if self.netns is None else (self.netns, self.peer_netns, self.pods_netns)
+
+    @property
     def cgroup(self) -> str:
         return f"obi-mcp-{self.name}"
 
     @property
     def host_link(self) -> str:
-        return f"obimcp{self.index}"
+        return host_link(self.index or 0)
 
     @property
     def api_server(self) -> str:
@@ -95,6 +103,11 @@ class Instance:
         (self.state / _RECORD).write_text(json.dumps(record), encoding="utf-8")
 
 
+def host_link(index: int) -> str:
+    """The host's end of an instance's veth pair."""
+    return f"{LINK_PREFIX}{index}"
+
+
 def state_root() -> Path:
     """``$OBI_MCP_SANDBOX_STATE``; by default below /run for root, below the temporary directory for others."""
     named = os.environ.get(STATE_VARIABLE, "")
@@ -104,10 +117,13 @@ def state_root() -> Path:
 
 
 def state_of(name: str) -> Path:
-    """The directory of an instance, there or not. Raises: SandboxError for a name that cannot be one."""
+    """The directory of an instance, there or not. Raises: SandboxError for a name or place that cannot be one."""
     if _NAME.fullmatch(name) is None:
         raise SandboxError(f"{name!r} is no instance name: lower-case letters, digits and hyphens, at most 20")
-    return state_root() / name
+    state = state_root() / name
+    if len(str(state)) > _LONGEST_STATE:
+        raise SandboxError(f"{state} is too long for sockets below it: at most {_LONGEST_STATE} characters")
+    return state
 
 
 def load(name: str) -> Instance | None:
@@ -117,6 +133,11 @@ def load(name: str) -> Instance | None:
         return None
     fields = json.loads(record.read_text(encoding="utf-8"))
     return Instance(**(fields | {"state": Path(fields["state"]), "ports": Ports(**fields["ports"])}))
+
+
+def recorded() -> tuple[str, ...]:
+    """The names of all instances that are recorded, up or half made."""
+    return tuple(sorted(path.parent.name for path in state_root().glob(f"*/{_RECORD}")))
 
 
 @contextmanager

@@ -14,9 +14,10 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Collection
 from dataclasses import dataclass
 
-from tests.sandbox.instance import Instance, SandboxError
+from tests.sandbox.instance import LINK_PREFIX, Instance, SandboxError, host_link
 
 SERVICES = ipaddress.IPv4Network("10.95.0.0/16")
 KUBERNETES_SERVICE = SERVICES[1]
@@ -57,35 +58,33 @@ def exists(netns: str) -> bool:
     return os.path.exists(f"/run/netns/{netns}")
 
 
-def claim_uplink(netns: str) -> Uplink:
-    """Make the namespace and its pair to the host; the pair's name is what makes an index ours.
-
-    Raises: SandboxError when the namespace is there already, or all indexes are taken.
-    """
+def choose_uplink(taken: Collection[int]) -> Uplink:
+    """An uplink with an index that neither the machine nor ``taken`` has. Raises: SandboxError where there is none."""
     network = ipaddress.IPv4Network(_free_uplinks())
-    ip("netns", "add", netns)
-    try:
-        for index in range(_MOST_INSTANCES):
-            if os.path.exists(f"/sys/class/net/obimcp{index}"):
-                continue
-            first = index * 4
-            uplink = Uplink(index, str(network[first + 1]), str(network[first + 2]))
-            link = f"obimcp{index}"
-            ip(lines=f"link add {link} type veth peer name up0 netns {netns}\n"
-                     f"addr add {uplink.host}/30 dev {link}\nlink set {link} up\n")  # fmt: skip
-            return uplink
-        raise SandboxError(f"{_MOST_INSTANCES} sandboxes are up already")
-    except SandboxError:
-        ip("netns", "del", netns)
-        raise
+    for index in range(_MOST_INSTANCES):
+        if index not in taken and not os.path.exists(f"/sys/class/net/{host_link(index)}"):
+            return Uplink(index, str(network[index * 4 + 1]), str(network[index * 4 + 2]))
+    raise SandboxError(f"{_MOST_INSTANCES} sandboxes are up already")
 
 
 def make(instance: Instance) -> None:
-    """Make the rest of the instance's network, inside its own namespace."""
+    """Make the instance's network. Raises: SandboxError; what was made until then is removed by remove()."""
     node, peer, pods = instance.netns, instance.peer_netns, instance.pods_netns
     assert node is not None
-    ip(lines=f"netns add {peer}\nnetns add {pods}\n")
-    ip(netns=node, lines=f"""
+    link = instance.host_link
+    ip(
+        lines=f"""
+netns add {node}
+netns add {peer}
+netns add {pods}
+link add {link} type veth peer name up0 netns {node}
+addr add {instance.host_address}/30 dev {link}
+link set {link} up
+"""
+    )
+    ip(
+        netns=node,
+        lines=f"""
 link set lo up
 addr add {instance.address}/30 dev up0
 link set up0 up
@@ -101,24 +100,31 @@ addr add {PODS_LINK[1]}/30 dev pods0
 link set pods0 up
 route add {SIMULATED_NODES} via {PODS_LINK[2]}
 route add {SIMULATED_PODS} via {PODS_LINK[2]}
-""")
+""",
+    )
     # Neighbours are written down on both sides, and no IPv6 is spoken: the link carries the measured traffic alone.
-    ip(netns=peer, lines=f"""
+    ip(
+        netns=peer,
+        lines=f"""
 link set lo up
 link set eth0 addrgenmode none
 addr add {PEER_LINK[2]}/30 dev eth0
 link set eth0 up
 neigh replace {PEER_LINK[1]} lladdr {_PEER_MACS[0]} dev eth0 nud permanent
-""")
+""",
+    )
     # "local": a server in this namespace may listen on any of the addresses, and the others refuse at once.
-    ip(netns=pods, lines=f"""
+    ip(
+        netns=pods,
+        lines=f"""
 link set lo up
 addr add {PODS_LINK[2]}/30 dev eth0
 link set eth0 up
 route add local {SIMULATED_NODES} dev lo
 route add local {SIMULATED_PODS} dev lo
 route add default via {PODS_LINK[1]}
-""")
+""",
+    )
 
 
 def remove(instance: Instance) -> None:
@@ -128,7 +134,7 @@ def remove(instance: Instance) -> None:
     if os.path.exists(f"/sys/class/net/{instance.host_link}"):
         # With its namespace it would go too, but only some time later.
         ip("link", "del", instance.host_link)
-    for netns in (instance.peer_netns, instance.pods_netns, instance.netns):
+    for netns in instance.namespaces:
         if exists(netns):
             ip("netns", "del", netns)
 
@@ -145,7 +151,7 @@ def _free_uplinks() -> str:
     routes = json.loads(ip("-j", "-4", "route", "show", "table", "all"))
     taken = []
     for route in routes:
-        if route["dst"] != "default" and not route.get("dev", "").startswith("obimcp"):
+        if route["dst"] != "default" and not route.get("dev", "").startswith(LINK_PREFIX):
             taken.append(ipaddress.IPv4Network(route["dst"], strict=False))
     for network in _UPLINKS:
         if not any(ipaddress.IPv4Network(network).overlaps(one) for one in taken):

@@ -123,7 +123,7 @@ def _configure(instance: Instance, programs: Programs) -> None:
 
 
 def _snapshotter(state: Path) -> str:
-    """``overlayfs``, or copies where the state itself lies on an overlay, which cannot be the upper layer of another."""
+    """``overlayfs``, or copies where the state lies on an overlay itself, which cannot be a layer of another."""
     mounts = [line.split() for line in Path("/proc/mounts").read_text(encoding="utf-8").splitlines()]
     below = [mount for mount in mounts if state.is_relative_to(mount[1])]
     deepest = max(below, key=lambda mount: len(mount[1]))

@@ -16,10 +16,12 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-from tests.sandbox import controlplane, daemon, network, programs, start, traffic, workloads
+from tests.sandbox import contents, daemon, network, programs, start
 from tests.sandbox.api import Api
-from tests.sandbox.instance import Instance, SandboxError, load, state_of, state_root
+from tests.sandbox.foreign import fingerprints
+from tests.sandbox.instance import Instance, SandboxError, load, recorded
 from tests.sandbox.timeline import Timeline
+from tests.sandbox.traffic import METRIC, Flow, Traffic, read_flows, request_peer
 
 _FACTS = "facts.json"
 
@@ -87,16 +89,25 @@ class Sandbox:
         user = json.loads(self.kubeconfig.read_text(encoding="utf-8"))["users"][0]["user"]
         return Api(self.api_server, user["token"], self.instance.certificates / "ca.crt")
 
-    def traffic(self, requests: int = 40, body_bytes: int = 2000) -> traffic.Traffic:
+    def traffic(self, requests: int = 40, body_bytes: int = 2000) -> Traffic:
         """Make requests over the link that OBI watches; what went over it. Raises: SandboxError."""
-        return traffic.request_peer(
-            self.instance, programs.find(), requests=requests, body_bytes=body_bytes
-        )
+        companion = Path(self.facts["programs"]["companion"])
+        return request_peer(self.instance, companion, requests=requests, body_bytes=body_bytes)
 
-    def flows(self) -> tuple[traffic.Flow, ...]:
+    def flows(self) -> tuple[Flow, ...]:
         """What OBI on the real node has counted so far, read through the API server's pod proxy."""
-        text = self.api.get(self.facts["obi"]["metrics_path"]).require("read OBI's metrics")
-        return traffic.read_flows(text)
+        return read_flows(self.api.get(start.metrics_path(self.real_pod())).require("read OBI's metrics"))
+
+    def real_pod(self) -> str:
+        """OBI's pod on the real node, as it is called now. Raises: SandboxError where there is none."""
+        name = start.real_pod(self.api)
+        if name is None:
+            raise SandboxError("OBI has no pod on a real node")
+        return name
+
+    def foreign(self) -> dict[str, str]:
+        """A digest of every object that is not OBI's, by its path: what must be the same before and after."""
+        return fingerprints(self.api)
 
     def down(self) -> None:
         """Stop it and leave nothing behind. Raises: SandboxError naming what stays."""
@@ -114,10 +125,9 @@ class Sandbox:
 def _describe(
     instance: Instance, found: programs.Programs, started: start.Started, timeline: Timeline
 ) -> dict[str, Any]:
-    pods = started.api.pods(workloads.OBI_NAMESPACE, workloads.OBI_SELECTOR)
+    pods = started.api.pods(contents.OBI_NAMESPACE, contents.OBI_SELECTOR)
     by_node = {pod["spec"]["nodeName"]: pod["metadata"]["name"] for pod in pods}
-    real = by_node.get(started.real_node) if started.real_node else None
-    proxy = f"/api/v1/namespaces/{workloads.OBI_NAMESPACE}/pods/{real}:9090/proxy/metrics"
+    real = by_node.get(started.real_node or "")
     return {
         "instance": instance.name,
         "state": str(instance.state),
@@ -126,20 +136,21 @@ def _describe(
         "api_server": instance.api_server,
         "netns": instance.netns,
         "versions": found.versions,
+        "programs": {"companion": str(found.companion), "kubectl": str(found.kubectl)},
         "nodes": {"real": started.real_node, "simulated": list(started.simulated_nodes)},
         "obi": {
-            "namespace": workloads.OBI_NAMESPACE,
+            "namespace": contents.OBI_NAMESPACE,
             "daemonset": "obi",
             "configmap": "obi",
             "container": "ebpf-instrument",
-            "selector": "app.kubernetes.io/instance=obi",
+            "selector": contents.OBI_SELECTOR,
             "pods_by_node": by_node,
             "real_pod": real,
-            "metrics_path": proxy if real else None,
-            "flow_metric": traffic.METRIC,
+            "metrics_path": start.metrics_path(real) if real else None,
+            "flow_metric": METRIC,
         },
         "peer": {"client": str(network.PEER_LINK[1]), "server": str(network.PEER_LINK[2]), "port": network.PEER_PORT},
-        "foreign": workloads.FOREIGN,
+        "foreign": contents.FOREIGN,
         "canaries": [asdict(canary) for canary in started.canaries],
         "left_out": list(started.left_out),
         "steps": [{"step": step, "done_s": seconds} for step, seconds in timeline.steps],
@@ -173,19 +184,17 @@ def _up(arguments: argparse.Namespace) -> int:
 
 
 def _down(arguments: argparse.Namespace) -> int:
-    found = load(arguments.instance)
-    if found is None:
-        print(f"sandbox {arguments.instance} is not up", file=sys.stderr)
+    if start.take_down_by_name(arguments.instance):
         return 0
-    start.take_down(found)
+    print(f"sandbox {arguments.instance} is not up", file=sys.stderr)
     return 0
 
 
 def _status(arguments: argparse.Namespace) -> int:
     found = load(arguments.instance)
     if found is None:
-        there = sorted(path.parent.name for path in state_root().glob("*/instance.json"))
-        print(json.dumps({"up": False, "others": there}) if arguments.json else f"not up; others: {there}")
+        others = recorded()
+        print(json.dumps({"up": False, "others": others}) if arguments.json else f"not up; others: {' '.join(others)}")
         return 1
     state = {one.name: one.alive() for one in daemon.recorded(found)}
     up = all(state.values()) and (found.state / _FACTS).exists()

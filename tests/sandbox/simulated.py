@@ -45,7 +45,10 @@ def node_address(instance: Instance, number: int) -> str:
 
 
 def create_nodes(instance: Instance, api: Api, count: int, kubernetes: str) -> tuple[str, ...]:
-    """Create the nodes, complete with what a kubelet would report of them but that they are ready; their names. Raises: SandboxError."""
+    """Create the nodes, with all that a kubelet would report but that they are ready; their names.
+
+    Raises: SandboxError.
+    """
     names = tuple(f"kwok-{number}" for number in range(count))
     for number, name in enumerate(names):
         document = _node(name, node_address(instance, number), instance.ports.kwok, kubernetes)

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
-from tests.sandbox import cgroup, controlplane, daemon, network, node, simulated, traffic, workloads
+from tests.sandbox import cgroup, contents, controlplane, daemon, network, node, simulated, traffic
 from tests.sandbox.api import Api, pod_ready, wait_until
-from tests.sandbox.daemon import Daemon
+from tests.sandbox.controlplane import REAL_NODE
 from tests.sandbox.instance import (
     Instance,
+    Ports,
     SandboxError,
     free_ports,
+    load,
     machine_lock,
+    recorded,
     state_of,
-    state_root,
 )
 from tests.sandbox.programs import Programs
 from tests.sandbox.timeline import Timeline
@@ -31,26 +35,77 @@ class Started:
     api: Api
     simulated_nodes: tuple[str, ...]
     real_node: str | None
-    canaries: tuple[workloads.Canary, ...]
+    canaries: tuple[contents.Canary, ...]
     left_out: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class _Cluster:
+    """A control plane that answers, and what is on its way into it."""
+
+    instance: Instance
+    programs: Programs
+    api: Api
+    filled: dict[str, str]
+
+    def apply(self, *names: str) -> None:
+        contents.apply(self.instance, self.programs, self.filled, *names)
+
+    def wait_until(self, what: str, reached: Callable[[], bool]) -> None:
+        """Raises: SandboxError when it takes too long, or a process ends meanwhile."""
+
+        def alive() -> None:
+            daemon.require_alive(self.instance, daemon.recorded(self.instance))
+
+        wait_until(what, reached, within_s=RUNNING_WITHIN_S, check=alive)
+
+    def captures_flows(self) -> bool:
+        answer = self.api.get(metrics_path(real_pod(self.api) or ""))
+        return answer.status == 200 and bool(traffic.read_flows(answer.body))
+
+    def wait_for_node(self, name: str) -> None:
+        self.wait_until(f"node {name} is ready", lambda: self.api.node_ready(name))
+
+    def wait_for_pods(self, namespace: str, selector: str = "", *, least: int = 1) -> None:
+        def run() -> bool:
+            pods = self.api.pods(namespace, selector)
+            return len(pods) >= least and all(map(pod_ready, pods))
+
+        self.wait_until(f"at least {least} pods {selector} run in {namespace}, and no others", run)
+
+
+def metrics_path(pod: str) -> str:
+    """Where the API server proxies to the metrics of one of OBI's pods."""
+    return f"/api/v1/namespaces/{contents.OBI_NAMESPACE}/pods/{pod}:9090/proxy/metrics"
+
+
+def real_pod(api: Api) -> str | None:
+    """The name of OBI's pod on the real node, None where there is none."""
+    pods = [
+        pod["metadata"]
+        for pod in api.pods(contents.OBI_NAMESPACE, contents.OBI_SELECTOR)
+        if pod["spec"].get("nodeName") == REAL_NODE and "deletionTimestamp" not in pod["metadata"]
+    ]
+    return str(pods[0]["name"]) if pods else None
+
+
 def claim(name: str) -> Instance:
-    """Make the instance's directory and, for root, its namespace; from here on its names are its own.
+    """Give the instance its directory and its names, and record them before anything by these names is made.
 
     Raises: SandboxError when it is up already, or its names are taken.
     """
     state = state_of(name)
     with machine_lock("claim"):
-        if state.exists():
-            raise SandboxError(f"{state} is there: sandbox {name} is up, or was not stopped; `sandbox.py down` it first")
+        if load(name) is not None:
+            raise SandboxError(f"sandbox {name} is up, or was not stopped: `sandbox.py down --instance {name}` first")
+        instance = _identify(name, state)
+        for netns in instance.namespaces:
+            if network.exists(netns):
+                raise SandboxError(f"the network namespace {netns} is there, but not of a sandbox in {state.parent}")
+        # Without a record there is nothing but a directory: all else is made later.
+        shutil.rmtree(state, ignore_errors=True)
         (state / "daemons").mkdir(parents=True)
         (state / "log").mkdir()
-        try:
-            instance = _identify(name)
-        except SandboxError:
-            shutil.rmtree(state)
-            raise
         instance.save()
     return instance
 
@@ -59,128 +114,108 @@ def bring_up(
     instance: Instance, programs: Programs, timeline: Timeline, *, kwok_nodes: int, real_node: bool
 ) -> Started:
     """Start everything and wait until it runs. Raises: SandboxError; the caller takes down what was made."""
-    left_out = _left_out(instance, programs, real_node=real_node)
     obstacle = node.obstacle(programs) if real_node else "not asked for"
     if instance.index is not None:
         network.make(instance)
-        traffic.start_peer(instance, programs)
-    timeline.done("network")
+        traffic.start_peer(instance, programs.companion)
+        timeline.done("network")
+    canaries = contents.canaries()
+    filled = contents.values(instance, canaries)
     with ThreadPoolExecutor(max_workers=1) as pool:
         # The runtime needs nothing of the control plane, so both start at once.
         runtime = pool.submit(node.start_runtime, instance, programs) if obstacle is None else None
-        plane = controlplane.start_store_and_api(instance, programs)
+        cluster = _Cluster(instance, programs, controlplane.start(instance, programs), filled)
         timeline.done("API server ready")
-        planted = _populate(instance, programs, plane.api)
-        names = simulated.create_nodes(instance, plane.api, kwok_nodes, programs.versions["cluster"])
-        controlplane.start_controllers(instance, programs)
-        simulated.start_kwok(instance, programs)
-        timeline.done("namespaces, definitions, simulated nodes")
-        if runtime is None:
-            _settle(instance, programs, plane.api, planted, names, timeline, real=False)
-        else:
-            started = runtime.result()
-            timeline.done("containerd, images")
+        simulated_nodes = _start_controllers(cluster, kwok_nodes)
+        timeline.done("definitions, simulated nodes")
+        if runtime is not None:
+            containerd = runtime.result()
             with node.kept_sysctls(instance):
-                kubelet = node.start_kubelet(instance, programs, started)
-                wait_until(
-                    "the real node is ready",
-                    lambda: plane.api.node_ready(controlplane.REAL_NODE),
-                    within_s=RUNNING_WITHIN_S,
-                    check=lambda: daemon.require_alive(instance, (kubelet,)),
-                )
+                node.start_kubelet(instance, programs, containerd)
+                cluster.wait_for_node(REAL_NODE)
             timeline.done("real node ready")
-            _settle(instance, programs, plane.api, planted, names, timeline, real=True)
-    workloads.publish_usage(plane.api)
-    timeline.done("usage metrics")
-    return Started(plane.api, names, controlplane.REAL_NODE if obstacle is None else None, planted, left_out)
+    nodes = (*simulated_nodes, REAL_NODE) if obstacle is None else simulated_nodes
+    _populate(cluster, nodes, timeline)
+    left_out = _left_out(instance, obstacle if real_node else None)
+    return Started(cluster.api, simulated_nodes, REAL_NODE if obstacle is None else None, canaries, left_out)
 
 
 def take_down(instance: Instance) -> None:
     """Stop and remove all that the instance has made, finished or not. Raises: SandboxError naming what stays."""
-    # First the kubelet, which would start containers again.
-    daemons = sorted(daemon.recorded(instance), key=lambda one: one.name != "kubelet")
-    for one in daemons[:1]:
-        daemon.stop((one,))
-    daemon.stop(daemons[1:])
-    if instance.netns is not None:
-        spaces = (instance.netns, instance.peer_netns, instance.pods_netns)
-        daemon.kill_inhabitants(spaces, cgroup.paths(instance))
+    daemons = daemon.recorded(instance)
+    # The kubelet first: it would start containers again.
+    daemon.stop(one for one in daemons if one.name == "kubelet")
+    daemon.stop(daemons)
+    if instance.index is not None:
+        daemon.kill_inhabitants(instance.namespaces, cgroup.paths(instance))
         node.restore_sysctls(instance)
         network.remove(instance)
         cgroup.remove(instance)
     shutil.rmtree(instance.state)
 
 
-def _identify(name: str) -> Instance:
-    state = state_of(name)
+def take_down_by_name(name: str) -> bool:
+    """Take down an instance that another process has made, however far it came; whether there was one.
+
+    Raises: SandboxError.
+    """
+    found = load(name)
+    if found is not None:
+        take_down(found)
+        return True
+    with machine_lock("claim"):
+        if load(name) is None:
+            # What a start leaves that was cut off before its record.
+            shutil.rmtree(state_of(name), ignore_errors=True)
+    return False
+
+
+def _identify(name: str, state: Path) -> Instance:
     if os.geteuid() != 0:
         return Instance(name, state, "127.0.0.1", free_ports(), None)
-    from tests.sandbox.instance import Ports
-
-    uplink = network.claim_uplink(f"obi-mcp-{name}")
+    others = (load(other) for other in recorded())
+    uplink = network.choose_uplink([other.index for other in others if other and other.index is not None])
     return Instance(name, state, uplink.inside, Ports(), uplink.index, uplink.host)
 
 
-def _left_out(instance: Instance, programs: Programs, *, real_node: bool) -> tuple[str, ...]:
+def _left_out(instance: Instance, obstacle: str | None) -> tuple[str, ...]:
     said = []
-    obstacle = node.obstacle(programs)
-    if real_node and obstacle is not None:
-        said.append(f"no real node ({obstacle}): OBI's pods are simulated, no flow is captured")
+    if obstacle is not None:
+        said.append(f"no real node ({obstacle}): OBI's pods are simulated, and no flow is captured")
     if instance.index is None:
-        said.append("no network namespace (not root): everything listens on loopback, the pod proxy answers nothing")
+        said.append("no network namespace (not root): all listens on loopback, and the pod proxy reaches nothing")
     return tuple(said)
 
 
-def _populate(instance: Instance, programs: Programs, api: Api) -> tuple[workloads.Canary, ...]:
-    """Create what kwok and the workloads need to be there first; the canaries that will be planted."""
-    planted = workloads.canaries()
-    filled = workloads.values(instance, planted)
-    workloads.write_logs(instance, filled)
-    workloads.apply(instance, programs, filled, "namespaces", "definitions")
-    workloads.wait_until_defined(api)
-    return planted
+def _start_controllers(cluster: _Cluster, kwok_nodes: int) -> tuple[str, ...]:
+    """Start what drives the cluster, and what it needs to be there first; the simulated nodes' names."""
+    controlplane.start_controllers(cluster.instance, cluster.programs)
+    contents.write_logs(cluster.instance, cluster.filled)
+    cluster.apply("namespaces", "definitions")
+    contents.wait_until_defined(cluster.api)
+    version = cluster.programs.versions["cluster"]
+    names = simulated.create_nodes(cluster.instance, cluster.api, kwok_nodes, version)
+    simulated.start_kwok(cluster.instance, cluster.programs)
+    return names
 
 
-def _settle(
-    instance: Instance,
-    programs: Programs,
-    api: Api,
-    planted: tuple[workloads.Canary, ...],
-    nodes: tuple[str, ...],
-    timeline: Timeline,
-    *,
-    real: bool,
-) -> None:
-    """Apply the workloads and wait until nodes are ready and pods run."""
-
-    def alive() -> None:
-        daemon.require_alive(instance, daemon.recorded(instance))
-
-    filled = workloads.values(instance, planted)
-    wait_until(
-        "service accounts are there",
-        lambda: api.get("/api/v1/namespaces/observability/serviceaccounts/default").status == 200,
-        within_s=RUNNING_WITHIN_S,
-        check=alive,
-    )
-    workloads.apply(instance, programs, filled, "obi", "foreign", "logs", *(("foreign-real",) if real else ()))
+def _populate(cluster: _Cluster, nodes: tuple[str, ...], timeline: Timeline) -> None:
+    """Create the workloads and wait until they run on ready nodes."""
+    account = f"/api/v1/namespaces/{contents.OBI_NAMESPACE}/serviceaccounts/default"
+    cluster.wait_until("service accounts are there", lambda: cluster.api.get(account).status == 200)
+    real = REAL_NODE in nodes
+    cluster.apply("obi", "foreign", "logs", *(("foreign-real",) if real else ()))
     timeline.done("workloads created")
-    expected = (*nodes, *((controlplane.REAL_NODE,) if real else ()))
-    for name in expected:
-        wait_until(f"node {name} is ready", lambda name=name: api.node_ready(name), within_s=RUNNING_WITHIN_S, check=alive)  # type: ignore[misc]
-    timeline.done("nodes ready")
-    wait_until(
-        "OBI runs on every node",
-        lambda: sum(map(pod_ready, api.pods(workloads.OBI_NAMESPACE, workloads.OBI_SELECTOR))) == len(expected),
-        within_s=RUNNING_WITHIN_S,
-        check=alive,
-    )
+    for name in nodes:
+        cluster.wait_for_node(name)
+    cluster.wait_for_pods(contents.OBI_NAMESPACE, contents.OBI_SELECTOR, least=len(nodes))
     timeline.done("OBI runs on every node")
-    for namespace in ("observability", "shop", "billing"):
-        wait_until(
-            f"the pods of {namespace} run",
-            lambda namespace=namespace: all(map(pod_ready, api.pods(namespace))),  # type: ignore[misc]
-            within_s=RUNNING_WITHIN_S,
-            check=alive,
-        )
+    for namespace in contents.NAMESPACES:
+        cluster.wait_for_pods(namespace)
     timeline.done("foreign workloads run")
+    contents.publish_usage(cluster.api)
+    timeline.done("usage metrics")
+    if real:
+        # A container that runs has not loaded its eBPF programs yet; the API's own traffic shows when it has.
+        cluster.wait_until("OBI captures flows", cluster.captures_flows)
+        timeline.done("OBI captures flows")

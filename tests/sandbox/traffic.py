@@ -11,7 +11,6 @@ from pathlib import Path
 
 from tests.sandbox import daemon, network
 from tests.sandbox.instance import Instance, SandboxError
-from tests.sandbox.programs import Programs
 
 METRIC = "beyla_network_flow_bytes_total"
 _SAMPLE = re.compile(rf"^{METRIC}\{{(?P<labels>[^}}]*)\}} (?P<value>\S+)$", re.MULTILINE)
@@ -43,7 +42,7 @@ class Flow:
     bytes: int
 
 
-def request_peer(instance: Instance, programs: Programs, *, requests: int, body_bytes: int) -> Traffic:
+def request_peer(instance: Instance, companion: Path, *, requests: int, body_bytes: int) -> Traffic:
     """Ask the peer ``requests`` times for so many bytes, over the link that the agent watches.
 
     Raises: SandboxError when a request fails.
@@ -53,7 +52,7 @@ def request_peer(instance: Instance, programs: Programs, *, requests: int, body_
         raise SandboxError("no network namespace, so no measured traffic: that needs root")
     sent, received = network.peer_link_bytes(instance)
     server = str(network.PEER_LINK[2])
-    argv = [daemon.NSENTER, f"--net={daemon.NETNS_DIRECTORY / netns}", "--", str(programs.companion), "fetch"]
+    argv = [daemon.NSENTER, f"--net={daemon.NETNS_DIRECTORY / netns}", "--", str(companion), "fetch"]
     argv += [f"http://{server}:{network.PEER_PORT}", str(requests), str(body_bytes)]
     done = subprocess.run(argv, capture_output=True, text=True, check=False)
     if done.returncode != 0:
@@ -90,8 +89,8 @@ def _settled(instance: Instance) -> tuple[int, int]:
         before = now
 
 
-def start_peer(instance: Instance, programs: Programs) -> daemon.Daemon:
+def start_peer(instance: Instance, companion: Path) -> daemon.Daemon:
     """Start the HTTP server at the other end of the watched link."""
     address = f"{network.PEER_LINK[2]}:{network.PEER_PORT}"
-    argv: tuple[str | Path, ...] = (programs.companion, "serve", address)
+    argv = (companion, "serve", address)
     return daemon.start(instance, "peer", argv, netns=instance.peer_netns)

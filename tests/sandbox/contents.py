@@ -18,11 +18,12 @@ from tests.sandbox.instance import Instance, SandboxError
 from tests.sandbox.programs import Programs
 
 OBI_NAMESPACE = "observability"
-OBI_SELECTOR = "app.kubernetes.io/instance%3Dobi"
+OBI_LABEL = ("app.kubernetes.io/instance", "obi")
+OBI_SELECTOR = "=".join(OBI_LABEL)
 _DATA = Path(__file__).resolve().parent / "workloads"
 _CANARY = re.compile(r"\$\{(canary_(?P<kind>[a-z]+)_(?P<place>[a-z_]+))\}")
 _METRICS = "/apis/metrics.k8s.io/v1beta1"
-_OBSERVED = ("observability", "shop", "billing")
+NAMESPACES = ("observability", "shop", "billing", "kube-system")
 # Foreign objects by what a test may try on them; names of pods are fixed where a pod is named.
 FOREIGN = {
     "pod": {"namespace": "observability", "name": "grafana-0", "container": "grafana"},
@@ -70,7 +71,9 @@ def write_logs(instance: Instance, filled: Mapping[str, str]) -> None:
     directory.mkdir(exist_ok=True)
     for path in sorted((_DATA / "logs").glob("*.log")):
         lines = string.Template(path.read_text(encoding="utf-8")).substitute(filled).splitlines()
-        stamped = (f"2026-11-21T07:25:{number + 16:02d}.000000000Z stdout F {line}\n" for number, line in enumerate(lines))
+        stamped = (
+            f"2026-11-21T07:25:{number + 16:02d}.000000000Z stdout F {line}\n" for number, line in enumerate(lines)
+        )
         (directory / path.name).write_text("".join(stamped), encoding="utf-8")
 
 
@@ -89,9 +92,7 @@ def apply(instance: Instance, programs: Programs, filled: Mapping[str, str], *na
 def wait_until_defined(api: Api) -> None:
     """Wait until the API server serves what definitions.yaml defines."""
     paths = (f"{_METRICS}/nodes", f"{_METRICS}/pods", "/apis/kwok.x-k8s.io/v1alpha1/clusterlogs")
-    wait_until(
-        "the definitions are served", lambda: all(api.get(path).status == 200 for path in paths), within_s=30
-    )
+    wait_until("the definitions are served", lambda: all(api.get(path).status == 200 for path in paths), within_s=30)
 
 
 def publish_usage(api: Api) -> None:
@@ -110,7 +111,7 @@ def _usage(api: Api) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for node in api.get("/api/v1/nodes").require("list nodes")["items"]:
         name = node["metadata"]["name"]
         yield "/nodes", name, {"kind": "NodeMetrics", "metadata": {"name": name}}
-    for namespace in _OBSERVED:
+    for namespace in NAMESPACES:
         for pod in api.pods(namespace):
             name = pod["metadata"]["name"]
             metadata = {"name": name, "namespace": namespace, "labels": pod["metadata"].get("labels", {})}
