@@ -1,0 +1,128 @@
+"""JSON data: values after secret names, pairs of name and value, Secrets, and text inside strings."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from obi_mcp.redact.rules import RedactionRules
+
+_PAIR_NAMES = ("name", "Name", "key")
+_SECRET_FIELDS = ("data", "stringData")
+
+
+class ObjectRedactor:
+    """Walks JSON data and copies only what changes. ``text`` redacts strings that hold text of their own."""
+
+    __slots__ = ("_rules", "_text")
+
+    def __init__(self, rules: RedactionRules, text: Callable[[str], str]) -> None:
+        self._rules = rules
+        self._text = text
+
+    def redact(self, value: Any, *, looks: bool) -> Any:
+        """The data without secrets. ``looks``: whether some value may look like a secret, so that each is tested."""
+        if isinstance(value, dict):
+            return self._mapping(value, looks)
+        if isinstance(value, list):
+            return self._sequence(value, looks)
+        return self._string(value, looks) if isinstance(value, str) else value
+
+    def words(self, words: Sequence[str]) -> list[str]:
+        """An argument vector."""
+        out: list[str] = []
+        follows = False
+        for word in words:
+            out.append(self._rules.marker if follows and word else self._string(word, looks=True))
+            follows = word.startswith("-") and "=" not in word and bool(self._rules.key_kind(word.lstrip("-")))
+        return out
+
+    def _mapping(self, mapping: dict[str, Any], looks: bool) -> dict[str, Any]:
+        key_kind = self._rules.key_kind
+        changed: dict[str, Any] = {}
+        for key, value in mapping.items():
+            secret = key_kind(key)
+            new = self._masked(value, secret, looks) if secret else self._inner(key, value, looks)
+            if new is not value:
+                changed[key] = new
+        if "value" in mapping and self._names_secret(mapping):
+            changed["value"] = self._mask(mapping["value"])
+        if isinstance(kind := mapping.get("kind"), str) and kind in self._rules.secret_kinds:
+            changed |= {field: self._mask_all(mapping[field]) for field in _SECRET_FIELDS if mapping.get(field)}
+        return {**mapping, **changed} if changed else mapping
+
+    def _sequence(self, items: list[Any], looks: bool) -> list[Any]:
+        new = [self.redact(item, looks=looks) for item in items]
+        for index, item in enumerate(items[:-1]):
+            if isinstance(item, str) and item.startswith("-") and isinstance(items[index + 1], str):
+                new[index : index + 2] = self.words(items[index : index + 2])
+        return items if all(map(_same, items, new)) else new
+
+    def _inner(self, key: str, value: Any, looks: bool) -> Any:
+        kind = value.__class__
+        if kind is str:
+            if key in self._rules.embedded:
+                return self._embedded(value)
+            return self._string(value, looks)
+        if kind is dict:
+            return self._mapping(value, looks)
+        return self._sequence(value, looks) if kind is list else value
+
+    def _string(self, text: str, looks: bool) -> str:
+        # A value of its own has no name beside it: only text with "name=value" or several lines can hold one.
+        if "\n" in text or (looks and self._rules.has_shape(text.encode("utf-8", "surrogatepass"))):
+            return self._text(text)
+        if ("=" in text or ":" in text) and self._rules.words.search(text.lower()):
+            return self._text(text)
+        return text
+
+    def _embedded(self, text: str) -> str:
+        try:
+            value = json.loads(text)
+        except ValueError:
+            return self._text(text)
+        new = self.redact(value, looks=True)
+        return text if new is value else json.dumps(new, ensure_ascii=False, separators=(",", ":"))
+
+    def _masked(self, value: Any, kind: str, looks: bool) -> Any:
+        """The value under a secret name: a scalar goes, an object keeps its own names unless ``kind`` is map."""
+        if kind == "map":
+            return self._mask_all(value)
+        if isinstance(value, dict):
+            return self._mapping(value, looks)
+        if isinstance(value, list):
+            new = [self._mapping(item, looks) if isinstance(item, dict) else self._mask(item) for item in value]
+            return value if all(map(_same, value, new)) else new
+        return self._mask(value)
+
+    def _mask_all(self, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {
+                key: item if key in _PAIR_NAMES and isinstance(item, str) else self._mask_all(item)
+                for key, item in value.items()
+            }
+        if isinstance(value, list):
+            return [self._mask_all(item) for item in value]
+        return self._mask(value)
+
+    def _mask(self, value: Any) -> Any:
+        if value is None or isinstance(value, bool) or value in ("", self._rules.marker):
+            return value
+        if isinstance(value, (dict, list)):
+            return self._mask_all(value)
+        return value if isinstance(value, str) and _is_reference(value) else self._rules.marker
+
+    def _names_secret(self, mapping: dict[str, Any]) -> bool:
+        return any(
+            isinstance(mapping.get(name), str) and bool(self._rules.key_kind(mapping[name])) for name in _PAIR_NAMES
+        )
+
+
+def _same(old: Any, new: Any) -> bool:
+    return old is new
+
+
+def _is_reference(text: str) -> bool:
+    """``$(TOKEN)``: Kubernetes puts the value there; the text itself is no secret."""
+    return text.startswith("$(") and text.endswith(")") and text.count("(") == 1

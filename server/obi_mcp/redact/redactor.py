@@ -1,0 +1,75 @@
+"""The one object that knows what is secret: for text, streams of text, JSON, argument vectors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from obi_mcp.redact.line import LineRedactor
+from obi_mcp.redact.objects import ObjectRedactor
+from obi_mcp.redact.rules import RedactionRules
+from obi_mcp.redact.stream import TextStream
+
+FILE = "redaction.yaml"
+
+
+class Redactor:
+    """Takes out what ``policy/redaction.yaml`` names. Safe to share: it holds no state of any text.
+
+    INVARIANT: redacting what was redacted changes nothing, and JSON stays JSON.
+    """
+
+    def __init__(self, rules: RedactionRules) -> None:
+        self._rules = rules
+        self._objects = ObjectRedactor(rules, self.text)
+
+    @classmethod
+    def from_data(cls, data: Mapping[str, Any]) -> Redactor:
+        """From the plain data of ``redaction.yaml``. Raises: KeyError or re.error where it breaks its schema."""
+        return cls(RedactionRules(data))
+
+    @classmethod
+    def load(cls, directory: Path | None = None) -> Redactor:
+        """From ``redaction.yaml`` in ``directory``, the built-in policy directory by default."""
+        import yaml
+
+        from obi_mcp.policy.shipped import shipped_policy
+
+        text = ((directory or shipped_policy()) / FILE).read_text(encoding="utf-8")
+        return cls.from_data(yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+
+    @property
+    def marker(self) -> str:
+        """What stands in a secret's place."""
+        return self._rules.marker
+
+    def text(self, text: str) -> str:
+        """The whole text without secrets; lines of it may be missing, none is added."""
+        data = text.encode("utf-8", "surrogatepass")
+        return self.data(data).decode("utf-8", "surrogatepass")
+
+    def data(self, data: bytes) -> bytes:
+        """``text`` for bytes; what is no UTF-8 stays as it is."""
+        stream = self.stream()
+        return stream.feed(data) + stream.finish()
+
+    def stream(self) -> TextStream:
+        """A redactor for one stream of text, which remembers what a line leaves open below it."""
+        return TextStream(self._rules)
+
+    def value(self, value: Any, source: bytes | None = None) -> Any:
+        """JSON data without secrets; the same object where nothing had to change.
+
+        ``source`` is the text that it was parsed from, if at hand: it saves looking into every string.
+        """
+        looks = source is None or self._rules.has_shape(source)
+        return self._objects.redact(value, looks=looks)
+
+    def argv(self, words: Sequence[str]) -> tuple[str, ...]:
+        """An argument vector without secrets: ``--token=X``, ``--token X``, ``password=X``."""
+        return tuple(self._objects.words(words))
+
+    def line(self, line: str) -> str:
+        """One line, as when it stands alone."""
+        return LineRedactor(self._rules).redact(line)[0]

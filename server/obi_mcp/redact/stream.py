@@ -1,0 +1,200 @@
+"""Text as it streams by: only lines in which something may be secret are looked at closely."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from obi_mcp.redact.document import DocumentState
+from obi_mcp.redact.line import LineRedactor, Opened
+from obi_mcp.redact.rules import RedactionRules
+
+MAX_LINE_BYTES = 262_144
+"""A longer line is cut into pieces of about this size; more is never held back."""
+_GUARD_BYTES = 8_192
+_PEM = re.compile(r"(-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----)[^\"'\-]*(-----END [A-Z0-9 ]{0,40}-----)?")
+_PEM_BODY = re.compile(r"\s*(?:\S{1,64}\s+){0,2}[\"']?(?:[A-Za-z0-9+/=]{1,100}|[A-Za-z-]{3,20}: \S.{0,80})?[\"',]*\s*$")
+_VALUE_LINE = re.compile(rb"[ \t]*(?:-[ \t]+)?[\"']?value[\"']?[ \t]*:")
+
+
+class TextStream:
+    """Redacts one stream. Give it chunks in order; what it gives is complete after ``finish``.
+
+    Holds back a line that has not ended yet (256 KiB at most), a last line ``value: …`` whose name may come next, and
+    a ``data:`` block of YAML until its document says its kind (1 MiB at most).
+    """
+
+    def __init__(self, rules: RedactionRules) -> None:
+        self._rules = rules
+        self._lines = LineRedactor(rules)
+        self._document = DocumentState(rules)
+        self._pending = b""
+        self._out: list[bytes] = []
+        self._open: list[Opened] = []
+        self._in_key = False
+
+    def feed(self, chunk: bytes) -> bytes:
+        """What of the stream so far may go on."""
+        self._pending += chunk
+        end = self._pending.rfind(b"\n") + 1
+        if end:
+            whole, self._pending = self._pending[:end], self._pending[end:]
+            self._take(whole)
+        while len(self._pending) > MAX_LINE_BYTES:
+            self._take_part()
+        return self._drain(keep_value=True)
+
+    def finish(self) -> bytes:
+        """The rest, at the end of the stream."""
+        rest, self._pending = self._pending, b""
+        self._take(rest)
+        self._release()
+        return self._drain(keep_value=False)
+
+    def _drain(self, *, keep_value: bool) -> bytes:
+        data = b"".join(self._out)
+        self._out = []
+        if keep_value and data:
+            cut = data.rfind(b"\n", 0, len(data) - 1) + 1
+            if _VALUE_LINE.match(data, cut):
+                self._out = [data[cut:]]
+                return data[:cut]
+        return data
+
+    def _take_part(self) -> None:
+        """The beginning of a line that is too long, cut where no secret seems to be near."""
+        part = self._pending[:MAX_LINE_BYTES]
+        guard = len(part) - _GUARD_BYTES
+        limit = next((hit for hit in self._rules.hits(part) if hit > guard), len(part))
+        cut = max(part.rfind(mark, guard, limit) for mark in (b",", b" ", b"\t")) + 1 or limit
+        self._pending = self._pending[cut:]
+        self._take(part[:cut])
+        self._open.clear()  # what a piece leaves open is not below it
+
+    def _take(self, data: bytes) -> None:
+        """Lines, of which those with a hit, and those below what a line left open, are looked at one by one."""
+        at = 0
+        for start in self._starts(data):
+            while at < start and self._busy():
+                at = self._one(data, at)
+            if at > start:
+                continue
+            self._out.append(data[at:start])
+            at = self._one(data, start)
+        while at < len(data) and self._busy():
+            at = self._one(data, at)
+        self._out.append(data[at:])
+
+    def _starts(self, data: bytes) -> Iterator[int]:
+        """Where the lines with hits begin."""
+        prefixed = b"\n" + data
+        last = -1
+        for hit in self._rules.hits(prefixed):
+            start = prefixed.rfind(b"\n", 0, hit + 1)  # an index of data too: it has one character less before it
+            if last < start < len(data):
+                last = start
+                yield start
+
+    def _busy(self) -> bool:
+        return bool(self._open) or self._in_key or self._document.holding
+
+    def _one(self, data: bytes, at: int) -> int:
+        """One line through the slow path; gives the offset of the next."""
+        end = data.find(b"\n", at) + 1 or len(data)
+        line = data[at:end].decode("utf-8", "surrogateescape")
+        self._line(line)
+        return end
+
+    def _line(self, line: str) -> None:
+        action = self._document.see(line)
+        if action == "hold":
+            return
+        self._release()
+        self._process(line)
+        if action == "secret":
+            self._open = [Opened("map", _indent(line))]
+
+    def _release(self) -> None:
+        secret, held = self._document.release()
+        for number, line in enumerate(held):
+            self._process(line)
+            if number == 0 and secret:
+                self._open = [Opened("map", _indent(line))]
+
+    def _process(self, line: str) -> None:
+        body = line.rstrip("\r\n")
+        newline = line[len(body) :]
+        if self._in_key and not self._leaves_key(body):
+            return
+        while self._open:
+            gone = self._open[-1].kind == "gone"
+            text = self._below(self._open[-1], body)
+            if text is not None:
+                if not gone:
+                    self._emit(text + newline)
+                return
+            self._open.pop()
+        self._plain(body, newline)
+
+    def _plain(self, body: str, newline: str) -> None:
+        if "-----BEGIN" in body:
+            for match in _PEM.finditer(body):
+                self._in_key = match[2] is None and match.end() == len(body)
+            body = _PEM.sub(lambda match: f"{match[1]}{self._rules.marker}{match[2] or ''}", body)
+        body, opened = self._lines.redact(body)
+        if opened is not None:
+            self._open.append(opened)
+            if opened.kind == "pair":
+                self._mask_value_above(opened.column)
+        self._emit(body + newline)
+
+    def _leaves_key(self, body: str) -> bool:
+        """Whether the line is no longer part of a private key; its end line goes through."""
+        if "-----END" in body or not _PEM_BODY.match(body):
+            self._in_key = False
+            return True
+        return False
+
+    def _below(self, opened: Opened, body: str) -> str | None:
+        """The line as it goes on (not at all below ``gone``); None when it is not below what is open."""
+        indent = _indent(body)
+        if opened.kind == "pair":
+            self._open.pop()
+            text, inner = self._lines.mask_value(body, "value") if indent == opened.column else (body, None)
+            self._open.append(inner or Opened("done", 1 << 30))
+            return text if text != body or inner else None
+        if opened.kind == "done":
+            return None
+        deeper = indent > opened.column or not body.strip()
+        if opened.kind == "block" and body.strip():
+            self._open[-1] = Opened("gone", opened.column)
+            return body[:indent] + self._rules.marker if deeper else None
+        if opened.kind in {"block", "gone"}:
+            return body if deeper else None
+        if not deeper and not (indent == opened.column and body.lstrip().startswith("- ")):
+            return None
+        return self._inside(opened, body)
+
+    def _inside(self, opened: Opened, body: str) -> str | None:
+        text, inner = self._lines.mask_below(body, mapping=opened.kind == "map")
+        if inner is not None:
+            self._open.append(inner)
+        return text
+
+    def _mask_value_above(self, column: int) -> None:
+        """``value:`` stood before its ``name:``, in the line that was held back for this."""
+        data = b"".join(self._out)
+        cut = data.rfind(b"\n", 0, max(len(data) - 1, 0)) + 1
+        if not _VALUE_LINE.match(data, cut):
+            return
+        line = data[cut:].decode("utf-8", "surrogateescape")
+        body = line.rstrip("\r\n")
+        text, _ = self._lines.mask_value(body, "value")
+        self._out = [data[:cut], (text + line[len(body) :]).encode("utf-8", "surrogateescape")]
+
+    def _emit(self, line: str) -> None:
+        self._out.append(line.encode("utf-8", "surrogateescape"))
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" \t"))
