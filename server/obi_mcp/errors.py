@@ -8,6 +8,7 @@
     ├── InvalidArgument       a tool argument is unknown, missing, of the wrong type or too large
     ├── InvalidDocument       a document on standard input cannot be read
     ├── Denied                the policy refuses; carries the decision (exit 3)
+    │   └── SyntaxDenied      the line does not parse (code invalid_command)
     ├── NotFound              no such object, or not OBI's: the caller gets the same answer for both
     ├── Conflict              the cluster changed between check and use
     ├── CallTimeout           the deadline of the call passed (exit 5)
@@ -112,6 +113,12 @@ class Denied(ObiMcpError):
     def __init__(self, decision: Decision) -> None:
         super().__init__(decision.reason, decision.hint)
         self.decision = decision
+
+
+class SyntaxDenied(Denied):
+    """The line does not parse, so nothing could be judged. The decision says where."""
+
+    code = "invalid_command"
 
 
 class NotFound(ObiMcpError):

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from obi_mcp.enforcer.cluster import Cluster
 from obi_mcp.enforcer.members import Members
+from obi_mcp.policy.chart import ChartStore
 from obi_mcp.policy.engine import Policy
 from obi_mcp.policy.model import Access, Approved, Check, CheckResult, Decision, Place
 from obi_mcp.policy.resource import ResourceTable
@@ -21,7 +22,8 @@ RunOwn = Callable[[Approved], Awaitable[Completed]]
 class Proved:
     """What proving one check gave besides its result: how the head must run so that what was proved is what runs.
 
-    ``heads`` replaces the head's argument vector (one run per pod); ``members`` are the uids that may pass;
+    ``heads`` replaces the head's argument vector (one run per pod); ``members`` are the uids that may pass; ``source`` is
+    what the head would print, where proving it has printed it already;
     ``afterwards`` is called with the completed run and says what differs from what was judged.
     """
 
@@ -29,6 +31,7 @@ class Proved:
     heads: tuple[tuple[str, ...], ...] | None = None
     members: frozenset[str] | None = None
     skipped: int = 0
+    source: bytes | None = None
     afterwards: Callable[[], Awaitable[str | None]] | None = None
 
 
@@ -43,6 +46,7 @@ class Case:
     policy: Policy
     scope: Scope
     resources: ResourceTable
+    charts: ChartStore
     run_own: RunOwn
     undo: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     """What to take back if a later proof refuses (the Namespace that a first deployment made)."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from obi_mcp.enforcer.cluster import Cluster
-from obi_mcp.policy.membership import OwnerRef, Proof, object_is_obi, pod_is_obi
+from obi_mcp.errors import ProgramFailed
+from obi_mcp.policy.membership import OwnerRef, object_is_obi, owner_is_obi, pod_is_obi
 from obi_mcp.policy.model import MembersSpec, Resource
 from obi_mcp.policy.resource import ResourceTable
 from obi_mcp.policy.scope import Scope
@@ -48,57 +49,66 @@ class Members:
         self._resources = resources
         self._owners: dict[tuple[str, str | None, str], Mapping[str, Any] | None] = {}
 
-    async def named(self, spec: MembersSpec) -> tuple[Found | None, ...]:
+    async def named(self, spec: MembersSpec, *, write: bool = False) -> tuple[Found | None, ...]:
         """One entry per name, None where there is no such object."""
-        found = await asyncio.gather(
-            *(self._cluster.get(spec.resource, spec.namespace, name) for name in spec.names)
+        bodies = await asyncio.gather(*(self._cluster.get(spec.resource, spec.namespace, name) for name in spec.names))
+        return tuple(
+            [
+                await self.prove(body, spec.resource, spec.container, write=write) if body is not None else None
+                for body in bodies
+            ]
         )
-        return tuple([await self.prove(body, spec.resource, spec.container) if body else None for body in found])
 
-    async def selected(self, spec: MembersSpec) -> tuple[Found, ...]:
+    async def selected(self, spec: MembersSpec, *, write: bool = False) -> tuple[Found, ...]:
         """Every object that the selector matches, proved."""
         bodies = await self._cluster.list(spec.resource, spec.namespace, spec.selector)
-        return tuple([await self.prove(body, spec.resource, spec.container) for body in bodies])
+        return tuple([await self.prove(body, spec.resource, spec.container, write=write) for body in bodies])
 
     async def pods_of(self, workload: Mapping[str, Any], namespace: str | None) -> tuple[Found, ...]:
-        """The pods that a workload owns, by uid through the owner chain, oldest name first."""
-        pods = self._resources.find("pods")
-        if pods is None:  # INVARIANT: the table ships with pods
-            return ()
+        """The pods that a workload owns, by uid through the owner chain, in the order of their names."""
+        pods = self.pods()
         selector = selector_text(((workload.get("spec") or {}).get("selector")) or {})
         uid = str((workload.get("metadata") or {}).get("uid", ""))
         owned = []
-        for body in await self._cluster.list(pods.resource, namespace, selector):
+        for body in await self._cluster.list(pods, namespace, selector):
             if uid in await self._owner_uids(body, namespace):
-                owned.append(await self.prove(body, pods.resource, None))
+                owned.append(await self.prove(body, pods, None))
         return tuple(sorted(owned, key=lambda found: found.name))
 
-    async def prove(self, body: Mapping[str, Any], resource: Resource, container: str | None) -> Found:
+    async def prove(
+        self, body: Mapping[str, Any], resource: Resource, container: str | None, *, write: bool = False
+    ) -> Found:
         """Whether one object is OBI's, following its owners by uid where its own fields do not show it."""
-        proof = self._judge(body, resource, container)
-        namespace = (body.get("metadata") or {}).get("namespace")
+        if resource.kind == "Pod" and container is not None:
+            proof = pod_is_obi(body, self._scope, container)
+        else:
+            proof = object_is_obi(body, resource, self._scope, write=write)
         for _ in range(MAX_OWNERS):
             if proof.kind != "needs_owner" or proof.owner is None:
                 break
-            owner, kind = await self._owner(proof.owner, namespace)
-            if owner is None or kind is None:
-                return Found(body, False, f"its owner {proof.owner.kind}/{proof.owner.name} is gone or unknown")
-            proof = self._judge(owner, kind, None)
+            proof = owner_is_obi(proof.owner, await self._owner(proof.owner), self._scope, container)
         return Found(body, proof.kind == "yes", proof.why)
+
+    async def containers(self, pod: Mapping[str, Any]) -> tuple[str, ...]:
+        """Names of the pod's containers (not init ones) that are OBI's."""
+        names = [str(entry.get("name", "")) for entry in ((pod.get("spec") or {}).get("containers")) or ()]
+        return tuple([name for name in names if (await self.prove(pod, self.pods(), name)).ours])
 
     async def comes_back(self, body: Mapping[str, Any]) -> bool:
         """Whether the pod has a living controller that makes it again when it is deleted."""
         metadata = body.get("metadata") or {}
         for reference in metadata.get("ownerReferences") or ():
             if reference.get("controller"):
-                owner, _ = await self._owner(owner_ref(reference), metadata.get("namespace"))
+                owner = await self._owner(owner_ref(reference, str(metadata.get("namespace", ""))))
                 return owner is not None and not (owner.get("metadata") or {}).get("deletionTimestamp")
         return False
 
-    def _judge(self, body: Mapping[str, Any], resource: Resource, container: str | None) -> Proof:
-        if resource.kind == "Pod":
-            return pod_is_obi(body, self._scope, container)
-        return object_is_obi(body, resource, self._scope)
+    def pods(self) -> Resource:
+        """The kind Pod. INVARIANT: the table of kinds ships with it."""
+        entry = self._resources.find("pods")
+        if entry is None:
+            raise ProgramFailed("the table of kinds has no pods", "restore policy/resources.yaml")
+        return entry.resource
 
     async def _owner_uids(self, body: Mapping[str, Any], namespace: str | None) -> set[str]:
         """uids of all owners of an object, up to five levels; each level is looked up and its uid compared."""
@@ -106,35 +116,39 @@ class Members:
         level: list[Mapping[str, Any]] = [body]
         for _ in range(MAX_OWNERS):
             references = [
-                reference for owned in level for reference in (owned.get("metadata") or {}).get("ownerReferences") or ()
+                owner_ref(reference, namespace or "")
+                for owned in level
+                for reference in (owned.get("metadata") or {}).get("ownerReferences") or ()
             ]
-            uids.update(str(reference.get("uid", "")) for reference in references)
-            owners = [await self._owner(owner_ref(reference), namespace) for reference in references]
-            level = [owner for owner, _ in owners if owner is not None]
+            uids.update(reference.uid for reference in references)
+            owners = [await self._owner(reference) for reference in references]
+            level = [owner for owner in owners if owner is not None]
             if not level:
                 break
         return uids - {""}
 
-    async def _owner(self, ref: OwnerRef, namespace: str | None) -> tuple[Mapping[str, Any] | None, Resource | None]:
-        """The owner with exactly that uid, and its kind; None where there is none or its kind is not in the table."""
+    async def _owner(self, ref: OwnerRef) -> Mapping[str, Any] | None:
+        """The owner with that uid (any, where only the name is known), or None: also for a kind not in the table."""
         entry = self._resources.for_object(ref.api_version, ref.kind)
         if entry is None:
-            return None, None
+            return None
+        namespace = ref.namespace if entry.resource.namespaced else None
         key = (entry.resource.argument, namespace, ref.name)
         if key not in self._owners:
             self._owners[key] = await self._cluster.get(entry.resource, namespace, ref.name)
         owner = self._owners[key]
-        if owner is None or str((owner.get("metadata") or {}).get("uid", "")) != ref.uid:
-            return None, entry.resource
-        return owner, entry.resource
+        if owner is None or (ref.uid and str((owner.get("metadata") or {}).get("uid", "")) != ref.uid):
+            return None
+        return owner
 
 
-def owner_ref(reference: Mapping[str, Any]) -> OwnerRef:
-    """An entry of metadata.ownerReferences as a type."""
+def owner_ref(reference: Mapping[str, Any], namespace: str) -> OwnerRef:
+    """An entry of metadata.ownerReferences as a type; owners stand in the namespace of what they own."""
     return OwnerRef(
         api_version=str(reference.get("apiVersion", "")),
         kind=str(reference.get("kind", "")),
         name=str(reference.get("name", "")),
+        namespace=namespace,
         uid=str(reference.get("uid", "")),
     )
 

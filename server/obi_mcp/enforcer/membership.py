@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 from obi_mcp.command.model import Command, Flag, Operand
 from obi_mcp.enforcer.case import Case, Proved, absent, failed, passed
 from obi_mcp.enforcer.members import Found, uids
-from obi_mcp.policy.model import Check, MembersSpec
+from obi_mcp.policy.model import Access, Check, MembersSpec
 
 DEFAULT_TAIL_BY_SELECTOR = "10"
 """What kubectl logs takes per pod when a selector is given and no --tail."""
@@ -27,7 +26,8 @@ async def prove_members(case: Case, check: Check, spec: MembersSpec) -> Proved:
 
 
 async def _named(case: Case, check: Check, spec: MembersSpec) -> Proved:
-    for found in await case.members.named(spec):
+    write = case.decision.access is not Access.READ_ONLY
+    for found in await case.members.named(spec, write=write):
         if found is None or not found.ours:
             return Proved(absent(check))
         if spec.reappears and not await case.members.comes_back(found.body):
@@ -42,7 +42,7 @@ async def _named(case: Case, check: Check, spec: MembersSpec) -> Proved:
 
 
 async def _every(case: Case, check: Check, spec: MembersSpec) -> Proved:
-    found = await case.members.selected(spec)
+    found = await case.members.selected(spec, write=case.decision.access is not Access.READ_ONLY)
     foreign = [entry for entry in found if not entry.ours]
     if foreign:
         return Proved(
@@ -75,11 +75,11 @@ async def _each(case: Case, check: Check, spec: MembersSpec) -> Proved:
     ours = [entry for entry in found if entry.ours]
     if not ours:
         return Proved(absent(check), skipped=len(found))
-    heads = tuple(one for entry in ours for one in _heads_of(head, entry, spec))
+    heads = tuple([one for entry in ours for one in await _heads_of(case, head, entry, spec)])
     return Proved(passed(check, f"{len(ours)} pods looked up"), heads=heads, skipped=len(found) - len(ours))
 
 
-def _heads_of(head: Command, pod: Found, spec: MembersSpec) -> list[tuple[str, ...]]:
+async def _heads_of(case: Case, head: Command, pod: Found, spec: MembersSpec) -> list[tuple[str, ...]]:
     dropped = {"selector", "all-pods", "max-log-requests", "namespace", "all-containers"}
     flags = [flag for flag in head.flags if flag.name not in dropped]
     flags.append(Flag("namespace", (pod.namespace or "",)))
@@ -90,11 +90,5 @@ def _heads_of(head: Command, pod: Found, spec: MembersSpec) -> list[tuple[str, .
         return [replace(head, flags=tuple(flags), operands=operands, dash=None).argv()]
     return [
         replace(head, flags=(*flags, Flag("container", (name,))), operands=operands, dash=None).argv()
-        for name in containers(pod)
+        for name in await case.members.containers(pod.body)
     ]
-
-
-def containers(pod: Found) -> Sequence[str]:
-    """Names of a pod's regular containers."""
-    spec = pod.body.get("spec") or {}
-    return [str(entry.get("name", "")) for entry in spec.get("containers") or ()]

@@ -13,7 +13,7 @@ from obi_mcp.enforcer.case import Case, Proved, absent, failed, passed
 from obi_mcp.enforcer.members import selector_text
 from obi_mcp.errors import InvalidDocument, ProgramFailed
 from obi_mcp.policy.documents import canonical, documents_of
-from obi_mcp.policy.manifest import Judgement, judge_before, judge_change, judge_stored
+from obi_mcp.policy.manifest import Judgement, Need, judge_before, judge_change
 from obi_mcp.policy.model import Access, ChangeSpec, Check, Document, DocumentsSpec, Output, Place, UndoSpec, Violation
 from obi_mcp.policy.resource import ResourceEntry
 
@@ -33,10 +33,12 @@ async def prove_documents(case: Case, check: Check, spec: DocumentsSpec) -> Prov
             entry = case.resources.for_object(document.api_version, document.kind)
             if before is None or entry is None:
                 return Proved(absent(check))
-            if not (await case.members.prove(before, entry.resource, None)).ours:
+            if not (await case.members.prove(before, entry.resource, None, write=True)).ours:
                 return Proved(absent(check))
-        elif before is not None and (refusal := _refusal(check, judge_before(before, scope=case.scope), document)):
-            return refusal
+        else:
+            judgement = judge_before(before, _entry(case, document).resource, scope=case.scope)
+            if refusal := _refusal(check, judgement, document):
+                return refusal
     if spec.verb == "delete":
         return Proved(passed(check))
     afters = await _dry_run(case, replace_verb(case, spec.verb), canonical(documents))
@@ -44,25 +46,25 @@ async def prove_documents(case: Case, check: Check, spec: DocumentsSpec) -> Prov
         return Proved(
             failed(check, "the API server would write other objects than the ones submitted", "submit them one by one")
         )
-    return _judge_all(case, check, documents, befores, afters)
+    return await judge_written(case, check, documents, befores, afters)
 
 
 async def prove_change(case: Case, check: Check, spec: ChangeSpec) -> Proved:
     """patch, set, label, annotate, scale: OBI's before, and good after the same command's server-side dry run."""
     before = await case.cluster.get(spec.resource, spec.namespace, spec.name)
-    if before is None or not (await case.members.prove(before, spec.resource, None)).ours:
+    if before is None or not (await case.members.prove(before, spec.resource, None, write=True)).ours:
         return Proved(absent(check))
     afters = await _dry_run(case, replace_verb(case, ""), None)
     if len(afters) != 1 or afters[0].name != spec.name or afters[0].kind != spec.resource.kind:
         return Proved(failed(check, "the dry run gave another object than the one named", "name one object"))
     documents = (Document(0, {**before}),)
-    return _judge_all(case, check, documents, (before,), afters)
+    return await judge_written(case, check, documents, (before,), afters)
 
 
 async def prove_undo(case: Case, check: Check, spec: UndoSpec) -> Proved:
     """``rollout undo``: the revision's template, put into the live object by the server itself, passes the check."""
     before = await case.cluster.get(spec.resource, spec.namespace, spec.name)
-    if before is None or not (await case.members.prove(before, spec.resource, None)).ours:
+    if before is None or not (await case.members.prove(before, spec.resource, None, write=True)).ours:
         return Proved(absent(check))
     templates = await _revisions(case, before, spec)
     number = spec.revision or (sorted(templates)[-2] if len(templates) > 1 else 0)
@@ -72,7 +74,7 @@ async def prove_undo(case: Case, check: Check, spec: UndoSpec) -> Proved:
     body = json.loads(json.dumps(before))
     body["spec"]["template"] = templates[number]
     after = Document(0, body)
-    return _judge_all(case, check, (after,), (before,), (after,))
+    return await judge_written(case, check, (after,), (before,), (after,))
 
 
 async def _before(case: Case, document: Document) -> Mapping[str, Any] | None:
@@ -88,26 +90,45 @@ def _entry(case: Case, document: Document) -> ResourceEntry:
     return entry
 
 
-def _judge_all(
+async def judge_written(
     case: Case,
     check: Check,
     documents: Sequence[Document],
     befores: Sequence[Mapping[str, Any] | None],
     afters: Sequence[Document],
 ) -> Proved:
+    """Each object as the API server would store it, the change from what is there, and what it leans on."""
     stored = {_key(case, document): document for document in afters}
+    applied = case.decision.pipeline is not None and case.decision.pipeline.head.path in {("apply",), ("diff",)}
     raised: Access | None = None
     for document, before in zip(documents, befores, strict=True):
         after = stored[_key(case, document)]
-        judgement = judge_stored(after, scope=case.scope, batch=tuple(afters))
+        judgement = case.policy.grounds.manifest.judge_stored(after, scope=case.scope, batch=tuple(afters))
+        judgement += judge_change(before, after, scope=case.scope, applied=document.body if applied else None)
         if refusal := _refusal(check, judgement, document):
             return refusal
-        if before is not None:
-            change = judge_change(before, after.body, scope=case.scope)
-            if refusal := _refusal(check, change, document):
-                return refusal
-            raised = max((level for level in (raised, change.raised) if level is not None), default=None)
+        for need in judgement.needs:
+            if reason := await unmet(case, need):
+                at = Place(document=document.index, path=need.path)
+                return Proved(failed(check, reason, f"put the {need.kind} into the same batch", at))
+        raised = max((level for level in (raised, judgement.raised) if level is not None), default=None)
     return Proved(passed(check, "judged as the API server would store it", raised=raised))
+
+
+async def unmet(case: Case, need: Need) -> str | None:
+    """Why what an object leans on is not there, not OBI's, or allows more than OBI may have; None if it is well."""
+    entry = case.resources.for_object(need.api_version, need.kind)
+    body = await case.cluster.get(entry.resource, need.namespace, need.name) if entry else None
+    if entry is None or body is None:
+        return f"{need.kind} {need.name} is neither in the batch nor in the cluster"
+    if not (await case.members.prove(body, entry.resource, None)).ours:
+        return f"{need.kind} {need.name} is not OBI's"
+    live = Document(need.document or 0, body)
+    judgement = case.policy.grounds.manifest.judge_stored(live, scope=case.scope, batch=(live,))
+    if judgement.violations:
+        first = judgement.violations[0]
+        return f"{need.kind} {need.name} as it is would not pass: {first.path}: {first.reason}"
+    return None
 
 
 def _refusal(check: Check, judgement: Judgement, document: Document) -> Proved | None:

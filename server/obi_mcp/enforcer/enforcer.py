@@ -1,0 +1,243 @@
+"""The policy enforcement point: parse, decide, check, run, redact, audit. The one road for every effect.
+
+INVARIANT: nothing else starts a program or reads a cluster; an intent tool builds a command line like anybody else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from obi_mcp.audit import AuditEntry, AuditLog
+from obi_mcp.config import Settings
+from obi_mcp.enforcer.case import Case, Proved
+from obi_mcp.enforcer.cluster import Cluster
+from obi_mcp.enforcer.failures import raise_for_failure
+from obi_mcp.enforcer.members import Members
+from obi_mcp.enforcer.model import Answer, Call, Progress
+from obi_mcp.enforcer.obi_program import answer_obi
+from obi_mcp.enforcer.proofs import prove
+from obi_mcp.errors import CallCancelled, CallTimeout, Denied, ObiMcpError, SyntaxDenied
+from obi_mcp.policy.chart import ChartStore
+from obi_mcp.policy.engine import Policy
+from obi_mcp.policy.model import Access, Approved, CheckResult, Decision, RawSpec
+from obi_mcp.process.channel import Channel, Channels
+from obi_mcp.process.runner import Completed, Runner
+from obi_mcp.redact import Redactor, strip_controls
+
+OWN_READ_BYTES = 8_388_608
+"""The most that one of the server's own reads (a dry run, a rendering) may print."""
+
+
+@dataclass(slots=True)
+class _Trace:
+    """What the audit line will say of the call."""
+
+    started: float = field(default_factory=time.monotonic)
+    decision: Decision | None = None
+    results: tuple[CheckResult, ...] = ()
+    exit_code: int | None = None
+    bytes: int = 0
+
+    def duration_ms(self) -> int:
+        return round((time.monotonic() - self.started) * 1000)
+
+
+class Enforcer:
+    """One server's road. Safe for concurrent calls; ``close`` ends every child."""
+
+    def __init__(self, settings: Settings, policy: Policy, audit: AuditLog) -> None:
+        self.settings = settings
+        self.policy = policy
+        self._audit = audit
+        self._redactor = Redactor.load()
+        self._runner = Runner.for_settings(settings, self._redactor)
+        self._channels = Channels(settings, self._runner)
+        self._charts = ChartStore.of(settings.programs.chart_store, policy.scope)
+
+    def explain(self, call: Call) -> Decision:
+        """What the policy says of a call, from text alone: nothing runs and no cluster is asked."""
+        return self.policy.decide(
+            call.command, stdin=call.stdin, access=self._access(call), context=call.context, timeout_s=call.timeout_s
+        )
+
+    async def run(self, call: Call, progress: Progress | None = None) -> Answer:
+        """Decide, prove, run and answer; the audit log has a line for every outcome.
+
+        Raises: Denied (SyntaxDenied where the line does not parse), NotFound, CallTimeout, CallCancelled, Busy,
+        ClusterUnreachable, ProgramMissing, ProgramFailed, AuditError.
+        """
+        self._audit.ensure_writable()
+        trace = _Trace()
+        try:
+            answer = await self._guarded(call, trace, progress)
+        except ObiMcpError as error:
+            self._record(call, trace, error.code)
+            raise
+        except asyncio.CancelledError:
+            self._record(call, trace, CallCancelled.code)
+            raise
+        self._record(call, trace, None)
+        return answer
+
+    async def close(self) -> None:
+        """End every child of this server and remove what it put into its private directory."""
+        await self._channels.close()
+        await self._runner.close()
+
+    # --- the road ---
+
+    async def _guarded(self, call: Call, trace: _Trace, progress: Progress | None) -> Answer:
+        limits = self.settings.limits
+        timeout_s = min(call.timeout_s or limits.timeout_s, limits.max_timeout_s)
+        max_bytes = min(call.max_bytes or limits.max_bytes, limits.max_max_bytes)
+        trace.decision = self.explain(call)
+        if not trace.decision.allowed:
+            raise (SyntaxDenied if trace.decision.rule == "syntax" else Denied)(trace.decision)
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._proved(call, trace, progress, timeout_s, max_bytes)
+        except TimeoutError:
+            raise CallTimeout(
+                f"the call did not finish within {timeout_s:g} s, and its processes have been ended",
+                f"ask for less (a selector, --tail, --since), or give timeout_s up to {limits.max_timeout_s:g}",
+            ) from None
+
+    async def _proved(
+        self, call: Call, trace: _Trace, progress: Progress | None, timeout_s: float, max_bytes: int
+    ) -> Answer:
+        decision = trace.decision
+        if decision is None or decision.pipeline is None:  # INVARIANT: an allowed decision has a pipeline
+            raise Denied(decision) if decision else CallCancelled("nothing was decided")
+        head = decision.pipeline.head
+        channel = self._channels.of(head.value("context") or head.value("kube-context") or None)
+        case = self._case(decision, self._access(call), channel, timeout_s)
+        proofs: list[Proved] = []
+        try:
+            for number, check in enumerate(decision.checks):
+                if progress:
+                    await progress(number, len(decision.checks) + 1, f"checking {check.kind} of {check.target}")
+                proofs.append(await prove(case, check))
+                trace.results = tuple(proof.result for proof in proofs)
+                if not proofs[-1].result.passed:
+                    break
+            approved = self._approve(case, proofs)
+        except BaseException:
+            for take_back in reversed(case.undo):
+                await take_back()
+            raise
+        if progress:
+            await progress(len(decision.checks), len(decision.checks) + 1, f"running {head.program}")
+        printed = next((proof.source for proof in proofs if proof.source is not None), None)
+        completed = await self._run(approved, channel, printed, timeout_s, max_bytes)
+        raise_for_failure(completed, head)
+        differences = [await proof.afterwards() for proof in proofs if proof.afterwards]
+        return self._answer(trace, approved, completed, [text for text in differences if text])
+
+    def _approve(self, case: Case, proofs: Sequence[Proved]) -> Approved:
+        heads = next((proof.heads for proof in proofs if proof.heads is not None), None)
+        members = [proof.members for proof in proofs if proof.members is not None]
+        return self.policy.approve(
+            case.decision,
+            access=case.access,
+            results=[proof.result for proof in proofs],
+            heads=heads,
+            skipped=sum(proof.skipped for proof in proofs),
+            members=frozenset[str]().union(*members) if members else None,
+        )
+
+    async def _run(
+        self, approved: Approved, channel: Channel, printed: bytes | None, timeout_s: float, max_bytes: int
+    ) -> Completed:
+        decision = approved.decision
+        if approved.heads[0][0] == "obi":
+            return await answer_obi(self._runner, approved, self.settings, timeout_s=timeout_s, max_bytes=max_bytes)
+        raw = next((check.spec for check in decision.checks if isinstance(check.spec, RawSpec)), None)
+        source: AsyncIterator[bytes] | None = None
+        if raw is not None:
+            source = channel.stream(_raw_path(raw), timeout_s=timeout_s)
+        elif printed is not None:
+            source = _once(printed)
+        return await self._runner.run(approved, timeout_s=timeout_s, max_bytes=max_bytes, head_source=source)
+
+    def _case(self, decision: Decision, access: Access, channel: Channel, timeout_s: float) -> Case:
+        cluster = Cluster(channel, timeout_s=timeout_s)
+
+        async def run_own(approved: Approved) -> Completed:
+            return await self._runner.run(approved, timeout_s=timeout_s, max_bytes=OWN_READ_BYTES)
+
+        members = Members(cluster, self.policy.scope, self.policy.resources)
+        return Case(
+            decision=decision,
+            access=access,
+            cluster=cluster,
+            members=members,
+            policy=self.policy,
+            scope=self.policy.scope,
+            resources=self.policy.resources,
+            charts=self._charts,
+            run_own=run_own,
+        )
+
+    # --- the answer ---
+
+    def _answer(
+        self, trace: _Trace, approved: Approved, completed: Completed, differences: Sequence[str]
+    ) -> Answer:
+        stdout, stripped_out = strip_controls(completed.stdout.decode("utf-8", "replace"))
+        stderr, stripped_err = strip_controls(completed.stderr.decode("utf-8", "replace"))
+        trace.exit_code = completed.exit_code
+        trace.bytes = len(completed.stdout)
+        return Answer(
+            stdout=stdout,
+            stderr="\n".join([stderr.rstrip("\n"), *differences]).strip("\n"),
+            exit_code=completed.exit_code,
+            decision=approved.decision,
+            duration_ms=trace.duration_ms(),
+            truncated=completed.truncated,
+            cut=completed.cut,
+            skipped=approved.skipped + completed.dropped,
+            stripped=stripped_out + stripped_err,
+            parsed=None if completed.truncated else _parsed(stdout),
+        )
+
+    def _access(self, call: Call) -> Access:
+        return self.settings.access if call.access is None else min(call.access, self.settings.access)
+
+    def _record(self, call: Call, trace: _Trace, error: str | None) -> None:
+        self._audit.record(
+            AuditEntry(
+                tool=call.tool,
+                command=call.command,
+                caller=call.caller,
+                decision=trace.decision,
+                results=trace.results,
+                exit_code=trace.exit_code,
+                error=error,
+                duration_ms=trace.duration_ms(),
+                bytes=trace.bytes,
+                stdin=call.stdin,
+            )
+        )
+
+
+def _raw_path(spec: RawSpec) -> str:
+    return f"/api/v1/namespaces/{spec.namespace}/pods/{spec.pod}:{spec.port}/proxy/{spec.path}"
+
+
+async def _once(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+def _parsed(text: str) -> Any:
+    """The output as one JSON value, where it is an object or a list; None otherwise."""
+    if not text.lstrip().startswith(("{", "[")):
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

@@ -1,0 +1,203 @@
+"""Proofs of helm: stored releases are OBI's by chart and by every object; what a chart would make passes the check."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from obi_mcp.command.model import Command, Flag, Operand
+from obi_mcp.enforcer.case import Case, Proved, absent, failed, passed
+from obi_mcp.enforcer.written import judge_written, unmet
+from obi_mcp.errors import ProgramFailed
+from obi_mcp.policy.chart import Chart
+from obi_mcp.policy.documents import canonical
+from obi_mcp.policy.model import Access, Check, Output, Place, ReleaseSpec, RenderSpec
+from obi_mcp.policy.release import (
+    Release,
+    differences,
+    dropped,
+    foreign_in,
+    judge_release,
+    read_dry_run,
+    read_objects,
+    read_release,
+)
+from obi_mcp.process.runner import Completed
+
+NOT_FOUND = b"release: not found"
+_RENDER_DROPS = frozenset({"dry-run", "output", "wait", "wait-for-jobs", "timeout", "rollback-on-failure", "hide-notes"})
+
+
+async def prove_release(case: Case, check: Check, spec: ReleaseSpec) -> Proved:
+    """The stored release is of OBI's chart and holds nothing that is not OBI's. Raises: ProgramFailed."""
+    release = await stored(case, spec.release, spec.namespace, spec.revision)
+    if release is None:
+        return Proved(passed(check, "there is no such release yet") if spec.may_be_absent else absent(check))
+    if foreign_in(release, scope=case.scope, resources=case.resources):
+        # A foreign release under OBI's name gets the same answer as none.
+        return Proved(absent(check))
+    if spec.revision and case.decision.access is not Access.READ_ONLY:
+        # What a roll-back brings back is written again, so it has to pass as if it were new.
+        judgement = judge_release(release, scope=case.scope, manifests=case.policy.grounds.manifest)
+        if judgement.violations:
+            first = judgement.violations[0]
+            return Proved(failed(check, f"{first.path}: {first.reason}", first.hint))
+    return Proved(passed(check, f"revision {release.revision} of chart {release.chart} holds only what is OBI's"))
+
+
+async def prove_render(case: Case, check: Check, spec: RenderSpec) -> Proved:
+    """What the verb itself would make, rendered by helm with the merged values, passes; and so does what it replaces.
+
+    Raises: ProgramFailed, ClusterUnreachable.
+    """
+    store = case.charts
+    head = _head(case)
+    try:
+        chart = store.resolve(spec.chart, head.value("version"))
+    except ValueError as error:
+        return Proved(failed(check, str(error)))
+    if not isinstance(chart, Chart):
+        return Proved(
+            failed(
+                check,
+                f"the chart {spec.chart} is not in the chart store, and this version fetches none",
+                "put the chart's archive into programs.chart_store and name it without its repository",
+            )
+        )
+    if violations := store.scan(chart):
+        first = violations[0]
+        return Proved(failed(check, f"{first.path}: {first.reason}", first.hint))
+    command = replace(head, operands=(*head.operands[:-1], Operand(str(chart.path))))
+    release, text = await _rendered(case, command, spec, chart)
+    proved = await _judge(case, check, spec, release)
+    if not proved.result.passed:
+        return proved
+    if not store.unchanged(chart):
+        return Proved(failed(check, f"the chart {chart.name} changed while it was judged", "try again"))
+    heads = (command.argv(),)
+    if spec.verb == "template":
+        # What was judged is what is given: the rendering is not made twice.
+        return replace(proved, heads=heads, source=text)
+    if case.decision.access is Access.READ_ONLY:
+        return replace(proved, heads=heads)
+    return replace(proved, heads=heads, afterwards=lambda: _compare(case, spec, release))
+
+
+async def stored(case: Case, name: str, namespace: str, revision: int = 0) -> Release | None:
+    """A release as helm stored it, or None. Raises: ProgramFailed."""
+    at = (f"--namespace={namespace}", *((f"--revision={revision}",) if revision else ()), *_context(case))
+    metadata, manifest, hooks = await asyncio.gather(
+        _read(case, ("helm", "get", "metadata", *at, "--output=json", name)),
+        _read(case, ("helm", "get", "manifest", *at, name)),
+        _read(case, ("helm", "get", "hooks", *at, name)),
+    )
+    if metadata is None or manifest is None or hooks is None:
+        return None
+    try:
+        return read_release(json.loads(metadata), manifest.decode(), hooks.decode())
+    except ValueError as error:
+        raise ProgramFailed(f"the stored release {name} cannot be read: {error}") from error
+
+
+async def _read(case: Case, argv: tuple[str, ...]) -> bytes | None:
+    completed = await case.run_own(case.policy.derive(case.decision, argv, output=Output(head="raw")))
+    if completed.exit_code == 0:
+        return completed.stdout
+    if NOT_FOUND in completed.stderr or b"not found" in completed.stderr:
+        return None
+    raise _failure(argv, completed)
+
+
+async def _rendered(case: Case, command: Command, spec: RenderSpec, chart: Chart) -> tuple[Release, bytes]:
+    """helm's own rendering as the release it would be: of ``helm template``, or of the verb's server-side dry run."""
+    derived = command
+    if spec.verb != "template":
+        flags = tuple(flag for flag in command.flags if flag.name not in _RENDER_DROPS)
+        derived = replace(command, flags=(*flags, Flag("dry-run", ("server",)), Flag("output", ("json",))))
+    stdin = canonical(case.decision.documents) if case.decision.documents else None
+    approved = case.policy.derive(case.decision, derived.argv(), stdin=stdin, output=Output(head="raw"))
+    completed = await case.run_own(approved)
+    if completed.exit_code != 0:
+        raise _failure(derived.argv(), completed)
+    try:
+        if spec.verb != "template":
+            return read_dry_run(json.loads(completed.stdout)), completed.stdout
+        objects = read_objects(completed.stdout.decode())
+    except ValueError as error:
+        raise ProgramFailed(f"helm's rendering cannot be read: {error}") from error
+    release = Release(spec.release, spec.namespace, chart.name, chart.version, 0, "", objects)
+    return release, completed.stdout
+
+
+async def _judge(case: Case, check: Check, spec: RenderSpec, release: Release) -> Proved:
+    judgement = judge_release(release, scope=case.scope, manifests=case.policy.grounds.manifest)
+    if judgement.violations:
+        first = judgement.violations[0]
+        at = Place(document=first.document, path=first.path)
+        return Proved(failed(check, f"{first.path}: {first.reason}", first.hint, at))
+    if spec.verb == "template":
+        return Proved(passed(check, f"{len(release.everything)} objects rendered and judged"))
+    for need in judgement.needs:
+        if reason := await unmet(case, need):
+            return Proved(failed(check, reason, "let the chart make it"))
+    return await _against_cluster(case, check, spec, release)
+
+
+async def _against_cluster(case: Case, check: Check, spec: RenderSpec, release: Release) -> Proved:
+    """What is installed must be absent or already this release's; an upgrade that drops objects needs ``full``."""
+    for document in release.documents:
+        entry = case.resources.for_object(document.api_version, document.kind)
+        if entry is None:
+            return Proved(failed(check, f"the kind {document.kind} is not one that may be written"))
+        namespace = (document.namespace or spec.namespace) if entry.resource.namespaced else None
+        before = await case.cluster.get(entry.resource, namespace, document.name)
+        if before is not None and not _is_of(before, spec):
+            return Proved(
+                failed(
+                    check,
+                    f"{document.kind} {document.name} exists and is not the release {spec.release}'s",
+                    "give the release's objects another name: --set fullnameOverride=NAME, NAME one of "
+                    f"{', '.join(sorted(case.scope.known_cluster_objects()))}",
+                )
+            )
+    current = await stored(case, spec.release, spec.namespace) if spec.verb == "upgrade" else None
+    lost = dropped(current, release.documents) if current is not None else ()
+    if lost:
+        names = ", ".join(f"{document.kind} {document.name}" for document in lost)
+        return Proved(passed(check, f"the upgrade drops {names}", Access.FULL))
+    return Proved(passed(check, f"{len(release.everything)} objects rendered and judged"))
+
+
+def _is_of(body: Mapping[str, Any], spec: RenderSpec) -> bool:
+    annotations = (body.get("metadata") or {}).get("annotations") or {}
+    return (
+        annotations.get("meta.helm.sh/release-name") == spec.release
+        and annotations.get("meta.helm.sh/release-namespace") == spec.namespace
+    )
+
+
+async def _compare(case: Case, spec: RenderSpec, judged: Release) -> str | None:
+    """Afterwards: what helm stored that was not judged; the enforcer takes it back."""
+    release = await stored(case, spec.release, spec.namespace)
+    if release is None:
+        return None
+    return "; ".join(differences(judged.documents, release.documents)) or None
+
+
+def _head(case: Case) -> Command:
+    if case.decision.pipeline is None:  # INVARIANT: a decision with checks has a pipeline
+        raise ProgramFailed("there is no command to render")
+    return case.decision.pipeline.head
+
+
+def _context(case: Case) -> tuple[str, ...]:
+    context = _head(case).value("kube-context")
+    return (f"--kube-context={context}",) if context else ()
+
+
+def _failure(argv: Sequence[str], completed: Completed) -> ProgramFailed:
+    said = completed.stderr.decode("utf-8", "replace").strip()[:600]
+    return ProgramFailed(f"{' '.join(argv[:3])} failed: {said}", "mend what helm names; nothing was written")

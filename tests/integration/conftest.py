@@ -1,0 +1,100 @@
+"""The sandbox cluster, started once for the session, and the real server as an MCP client meets it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mcp import Client, StdioServerParameters
+
+from tests.sandbox.sandbox import Sandbox
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def sandbox() -> Iterator[Sandbox]:
+    """A sandbox of this session's own, with cluster-admin in its kubeconfig."""
+    with Sandbox.up("tests") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def programs_bin() -> Path:
+    """The directory of the pinned kubectl, helm, jq and the filters."""
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "image" / "programs.py"), "--print-bin"], check=True, capture_output=True, text=True
+    )
+    return Path(done.stdout.strip().splitlines()[-1])
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a tool call gave."""
+
+    structured: dict[str, Any]
+    text: str
+    is_error: bool
+
+    @property
+    def stdout(self) -> str:
+        return str(self.structured.get("stdout", ""))
+
+    @property
+    def code(self) -> str:
+        return str(self.structured.get("code", ""))
+
+
+@dataclass(frozen=True)
+class Session:
+    """A connected client, and where the server writes its audit log."""
+
+    client: Client
+    audit: Path
+
+    async def call(self, tool: str, command: str, **more: Any) -> Outcome:
+        """Call a command tool."""
+        result = await self.client.call_tool(tool, {"command": command, **more})
+        text = "\n".join(getattr(part, "text", "") for part in result.content)
+        return Outcome(dict(result.structured_content or {}), text, bool(result.is_error))
+
+    async def kubectl(self, command: str, **more: Any) -> Outcome:
+        """Call ``obi_kubectl``."""
+        return await self.call("obi_kubectl", f"kubectl {command}", **more)
+
+    async def helm(self, command: str, **more: Any) -> Outcome:
+        """Call ``obi_helm``."""
+        return await self.call("obi_helm", f"helm {command}", **more)
+
+
+Serve = Callable[..., AbstractAsyncContextManager[Session]]
+
+
+@pytest.fixture
+def serve(sandbox: Sandbox, programs_bin: Path, tmp_path: Path) -> Serve:
+    """Start ``obi-mcp serve`` at an access level and connect the official client to it over stdio."""
+
+    @asynccontextmanager
+    async def start(access: str = "read-only", **settings: str) -> AsyncIterator[Session]:
+        audit = tmp_path / f"audit-{access}.ndjson"
+        environment = {
+            "KUBECONFIG": str(sandbox.kubeconfig),
+            "OBI_MCP_PROGRAMS__KUBECONFIG": str(sandbox.kubeconfig),
+            "OBI_MCP_PROGRAMS__PATH": json.dumps([str(programs_bin)]),
+            "OBI_MCP_AUDIT__FILE": str(audit),
+            **settings,
+        }
+        parameters = StdioServerParameters(
+            command=sys.executable, args=["-m", "obi_mcp", "serve", "--access", access], env=environment
+        )
+        async with Client(parameters) as client:
+            yield Session(client, audit)
+
+    return start
