@@ -193,7 +193,11 @@ class IsRefused:
 
 
 def _place(at: Mapping[str, Any] | None) -> str:
-    return f", column {at['column']}" if at and at.get("column") else ""
+    if at is None:
+        return ""
+    if "path" in at:
+        return f", document {at['document']}, {at['path']}"
+    return f", column {at['column']}" if at.get("column") else ""
 
 
 @dataclass(frozen=True, slots=True)
