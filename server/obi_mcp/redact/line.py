@@ -1,4 +1,8 @@
-"""One line of text: values after secret names, in YAML, JSON, Go and logfmt, and what the line leaves open below it."""
+"""One line of text: values after secret names, in YAML, JSON, Go and logfmt, and what the line leaves open below it.
+
+A line is whatever somebody made a program print, up to 64 KiB: every step here is linear in its length, so patterns
+are bounded and matched at a position, never against a copy of the rest.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import Literal
 from obi_mcp.redact.rules import KeyKind, RedactionRules
 
 _KEY = re.compile(
-    r"(?P<open>\\*[\"'])?(?P<key>[A-Za-z0-9_][\w.\-/]*)(?P<close>\\*[\"'])?(?P<sep>[ \t]{0,8}(?:[:=]|=>)[ \t]*)"
+    r"(?P<open>\\*[\"'])?(?P<key>[A-Za-z0-9_][\w.\-/]{0,128})(?P<close>\\*[\"'])?(?P<sep>[ \t]{0,8}(?:[:=]|=>)[ \t]*)"
 )
 _NAME = re.compile(
     r"(?i)(?<![\w.\-])name\\*[\"']?[ \t]{0,8}[:=][ \t]{0,8}\\*[\"']?(?P<name>[\w.\-]+)\\*[\"']?"
@@ -18,12 +22,14 @@ _NAME = re.compile(
 _LEAD = re.compile(r"[ \t]*(?:[-?][ \t]+)*")
 _QUOTE = re.compile(r"\\*[\"']")
 _BARE = re.compile(r"[^\s,;&\"'(){}\[\]\\]+")
+_REST = re.compile(r"[ \t\r]*$")
 _LIST = re.compile(r"[^\s\"'\\]+")
 _FLOW = re.compile(r"[^,{}\[\]\"'\\\n]+")
 _NUMBER = re.compile(r"-?\d[\d.eE+\-]*(?=[,}\]]|\s*$)")
 _BLOCK = re.compile(r"[|>][-+0-9]*[ \t]*(?:#.*)?$")
 _REFERENCE = re.compile(r"\$\([\w.\-]+\)|\$\{[\w.\-]+\}|\$[A-Za-z_]\w*(?![\w{(])")
 _NOTHING = re.compile(r"(?:true|false|null|nil|none|~|<[a-z ]+>|<set to the key .*)(?=$|[\s,;}\])])", re.I)
+_NEAR = 1_024
 _CLOSERS = {"[": "]", "{": "}"}
 
 
@@ -130,17 +136,16 @@ class LineRedactor:
 
     def _measure(self, line: str, at: int, sep: str, kind: KeyKind, *, leading: bool) -> tuple[int, str, Opened | None]:
         marker = self._rules.marker
-        rest = line[at:]
-        if not rest.strip():
+        if _REST.match(line, at):
             below = Opened("map" if kind == "map" else "scalar", 0)
             return at, "", below if leading and ":" in sep else None
-        if ":" in sep and _BLOCK.match(rest):
+        if ":" in sep and _BLOCK.match(line, at):
             return at, "", Opened("block", 0)
-        if _NOTHING.match(rest) or _REFERENCE.match(rest) or rest.startswith(marker):
+        if _NOTHING.match(line, at) or _REFERENCE.match(line, at) or line.startswith(marker, at):
             return at, "", None
-        if quote := _QUOTE.match(rest):
+        if quote := _QUOTE.match(line, at):
             return self._quoted(line, at, quote[0])
-        if rest[0] in _CLOSERS:
+        if line[at] in _CLOSERS:
             return self._bracketed(line, at, kind)
         return self._bare(line, at, sep, kind, leading=leading)
 
@@ -162,7 +167,7 @@ class LineRedactor:
             return at, "", None
         if end > 0:
             return end, self._rules.marker, None
-        if not line[at + 1 :].strip():
+        if _REST.match(line, at + 1):
             return at, "", Opened("map", 0)
         return len(line), self._rules.marker, None
 
@@ -188,7 +193,8 @@ class LineRedactor:
             return _end_of_list(line, at) if kind == "map" else end  # headers=k=v,k=v
         if not sep[-1].isspace():
             return end
-        if line[:at].count("{") > line[:at].count("}") and (flow := _FLOW.match(line, at)):
+        near = line[max(at - _NEAR, 0) : at]
+        if near.count("{") > near.count("}") and (flow := _FLOW.match(line, at)):
             return flow.end()
         return end if _looks_secret(word[0]) else at
 
@@ -201,8 +207,10 @@ def _lead(line: str) -> int:
 def _end_of_quoted(line: str, at: int, quote: str) -> int:
     """Where the next ``quote`` stands that is neither escaped nor doubled, or -1."""
     while (at := line.find(quote, at)) >= 0:
-        before = line[:at]
-        escaped = (len(before) - len(before.rstrip("\\"))) % 2 == 1
+        before = at
+        while before > 0 and line[before - 1] == "\\":
+            before -= 1
+        escaped = (at - before) % 2 == 1
         doubled = quote == "'" and line.startswith("''", at)
         if not escaped and not doubled:
             return at

@@ -50,7 +50,9 @@ class RedactionRules:
         self.triggers = tuple(re.compile(pattern) for pattern in _triggers(keys, data["query"]))
         names = [*keys["exact"], *keys["ends"], *keys["maps"], *keys["contains"], *data["query"]]
         words = "|".join(map(_loosely, names))
-        self.words = re.compile(rf"(?:{words})[\w.\-]*\\*[\"']?(?:[ \t]{{0,8}}[:=]|,?[ \t]*\\*[\"']?value)|private key")
+        self.words = re.compile(
+            rf"(?:{words})[\w.\-]{{0,64}}\\*[\"']?(?:[ \t]{{0,8}}[:=]|,?[ \t]*\\*[\"']?value)|private key"
+        )
 
     def hits(self, data: bytes) -> list[int]:
         """Where something may have to be taken out, as offsets in order; empty for most text."""
@@ -112,7 +114,7 @@ def _loosely(word: str) -> str:
 def _triggers(keys: Mapping[str, list[str]], query: Iterable[str]) -> list[bytes]:
     """Patterns for lower-case bytes; each begins with a literal, which ``re`` searches for at memory speed."""
     words = dict.fromkeys((*keys["exact"], *keys["ends"], *keys["maps"]), b"")
-    words |= dict.fromkeys(keys["contains"], rb"[\w.\-]*")
+    words |= dict.fromkeys(keys["contains"], rb"[\w.\-]{0,64}")
     patterns = list(_clusters(words))
     parameters = "|".join(map(_loosely, query)).encode()
     patterns += [rb"\?(?:" + parameters + b")=", rb"&(?:" + parameters + b")="]

@@ -9,7 +9,7 @@ from obi_mcp.redact.document import DocumentState
 from obi_mcp.redact.line import LineRedactor, Opened
 from obi_mcp.redact.rules import RedactionRules
 
-MAX_LINE_BYTES = 262_144
+MAX_LINE_BYTES = 65_536
 """A longer line is cut into pieces of about this size; more is never held back."""
 _GUARD_BYTES = 8_192
 _PEM = re.compile(r"(-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----)[^\"'\-]*(-----END [A-Z0-9 ]{0,40}-----)?")
@@ -20,7 +20,7 @@ _VALUE_LINE = re.compile(rb"[ \t]*(?:-[ \t]+)?[\"']?value[\"']?[ \t]*:")
 class TextStream:
     """Redacts one stream. Give it chunks in order; what it gives is complete after ``finish``.
 
-    Holds back a line that has not ended yet (256 KiB at most), a last line ``value: …`` whose name may come next, and
+    Holds back a line that has not ended yet (64 KiB at most), a last line ``value: …`` whose name may come next, and
     a ``data:`` block of YAML until its document says its kind (1 MiB at most).
     """
 
@@ -183,14 +183,18 @@ class TextStream:
 
     def _mask_value_above(self, column: int) -> None:
         """``value:`` stood before its ``name:``, in the line that was held back for this."""
-        data = b"".join(self._out)
-        cut = data.rfind(b"\n", 0, max(len(data) - 1, 0)) + 1
-        if not _VALUE_LINE.match(data, cut):
+        while self._out and not self._out[-1]:
+            self._out.pop()
+        if not self._out:
             return
+        data = self._out.pop()  # INVARIANT: pieces are whole lines, so the line above is in the last one
+        cut = data.rfind(b"\n", 0, len(data) - 1) + 1
         line = data[cut:].decode("utf-8", "surrogateescape")
-        body = line.rstrip("\r\n")
-        text, _ = self._lines.mask_value(body, "value")
-        self._out = [data[:cut], (text + line[len(body) :]).encode("utf-8", "surrogateescape")]
+        if _VALUE_LINE.match(data, cut):
+            body = line.rstrip("\r\n")
+            line = self._lines.mask_value(body, "value")[0] + line[len(body) :]
+        self._out.append(data[:cut])
+        self._emit(line)
 
     def _emit(self, line: str) -> None:
         self._out.append(line.encode("utf-8", "surrogateescape"))
