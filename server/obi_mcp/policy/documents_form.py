@@ -78,10 +78,11 @@ def _check_namespace(draft: Draft) -> None:
 
 
 def _judge(draft: Draft, document: Document, verb: str) -> None:
+    namespace = draft.command.value("namespace") or None
     violations = (
-        draft.grounds.judge_removal(document)
+        draft.grounds.judge_removal(document, namespace)
         if verb == "delete"
-        else draft.grounds.judge_document(document, draft.documents, draft.command.value("namespace") or None)
+        else draft.grounds.judge_document(document, draft.documents, namespace)
     )
     for violation in violations:
         prefix = f"{document.prefix}." if document.prefix and violation.path else document.prefix

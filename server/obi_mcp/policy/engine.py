@@ -21,7 +21,7 @@ from obi_mcp.policy.approval import refuse_derived, refuse_head
 from obi_mcp.policy.documents import canonical
 from obi_mcp.policy.draft import Call, Draft, Refusal
 from obi_mcp.policy.filters import judge_filter
-from obi_mcp.policy.flags import check_flags, needed_access
+from obi_mcp.policy.flags import EVERYWHERE, check_flags, needed_access
 from obi_mcp.policy.forms import ABOUT, FORMS
 from obi_mcp.policy.hard_names import HARD
 from obi_mcp.policy.hints import command_line, filled, is_command, repaired
@@ -169,9 +169,21 @@ class Policy:
             at=Place(stage=error.stage, word=error.word, column=error.column),
         )
 
-    def _allowed_lines(self, program: str) -> str | None:
-        known = sorted({rule.line for rule in self.index.of_program(program)})
+    def _allowed_lines(self, program: str, path: tuple[str, ...] = ()) -> str | None:
+        """A sentence with the commands that are allowed: those nearest to ``path``, else all of the program."""
+        rules = self.index.of_program(program)
+        near = [rule for rule in rules if path and rule.command[:1] == path[:1]]
+        known = sorted({rule.line for rule in near or rules})
         return f"allowed are: {', '.join(known)}" if known else None
+
+    def _allowed_flags(self, command: Command) -> str | None:
+        """Instead of a program's own help: the flags that are allowed, or the commands."""
+        rules = self.index.candidates(command)
+        if not rules:
+            return self._allowed_lines(command.program)
+        flags = set[str]().union(EVERYWHERE.get(command.program, ()), *(rule.flags.allow for rule in rules))
+        named = ", ".join(f"--{name}" for name in sorted(flags))
+        return f"flags of {rules[0].line} that are allowed: {named}; see obi-mcp policy explain {rules[0].id}"
 
     def _no_rule(self, command: Command, stage: int = 0) -> Denied:
         line = " ".join((command.program, *command.path))
@@ -180,7 +192,7 @@ class Policy:
                 "deny",
                 None,
                 f"no rule allows {line}",
-                hint=self._allowed_lines(command.program),
+                hint=self._allowed_lines(command.program, command.path),
                 at=Place(stage=stage),
             )
         )
@@ -200,15 +212,17 @@ class Policy:
         )
 
     def _hint(self, refusal: Decision, pipeline: Pipeline, call: Call, stage: int) -> str | None:
+        if refusal.rule == "hard.help":
+            return self._allowed_flags(pipeline.head)
         mended = self._mended(refusal, pipeline, call, stage) if isinstance(refusal, Refusal) else None
         if mended is not None:
-            return command_line(*mended)
-        return filled(refusal.hint, self.scope)
+            line = command_line(*mended)
+            return line if call.stdin is None else f"with the same stdin: {line}"
+        rule = self.index.find(refusal.rule) if refusal.hint is None and refusal.rule else None
+        return filled(rule.hint if rule else refusal.hint, self.scope)
 
     def _mended(self, refusal: Refusal, pipeline: Pipeline, call: Call, stage: int) -> Sequence[Command] | None:
         """All stages with the refused one repaired, filters only where every one of them is allowed."""
-        if call.stdin is not None:
-            return None
         if stage == 0:
             head = repaired(refusal, lambda command: self._judge_head(command, call))
             return None if head is None else (head, *self._allowed_filters(pipeline.filters, call))
@@ -368,8 +382,8 @@ def _located(place: Place | None, text: str, command: Command, stage: int) -> Pl
     words = lex(text)[stage]
     word = place.word
     if word is None:
-        verb = command.path[-1] if command.path else ""
-        word = next((at for at, token in enumerate(words) if at and token.text == verb), 0)
+        verbs = reversed(command.path)
+        word = next((at for verb in verbs for at, token in enumerate(words) if at and token.text == verb), 0)
     column = words[word].column if word < len(words) else None
     return Place(stage, word, column, place.document, place.path)
 

@@ -91,20 +91,13 @@ class Grounds:
         self, document: Document, batch: Sequence[Document], namespace: str | None
     ) -> tuple[Violation, ...]:
         """What is wrong with an object that is to be written."""
-        if namespace is not None and document.namespace not in {None, namespace}:
-            return (
-                Violation(
-                    "manifest.namespace",
-                    f"{document.kind} {document.name} is in {document.namespace}, the command in {namespace}",
-                    "metadata.namespace",
-                    "leave --namespace out: every document names its own",
-                ),
-            )
-        return self.manifest.judge(document, scope=self.scope, batch=batch).violations
+        return (
+            _elsewhere(document, namespace) or self.manifest.judge(document, scope=self.scope, batch=batch).violations
+        )
 
-    def judge_removal(self, document: Document) -> tuple[Violation, ...]:
+    def judge_removal(self, document: Document, namespace: str | None) -> tuple[Violation, ...]:
         """What is wrong with an object that is to be deleted: its kind, its namespace or its name."""
-        return self.manifest.judge_target(document, scope=self.scope).violations
+        return _elsewhere(document, namespace) or self.manifest.judge_target(document, scope=self.scope).violations
 
     def judge_variable(self, name: str, value: str) -> tuple[Violation, ...]:
         """What is wrong with a variable for a container of OBI's or Beyla's (one of the two may take it)."""
@@ -119,6 +112,20 @@ class Grounds:
 
 
 _ENVIRONMENT = "spec.template.spec.containers[0].env"
+
+
+def _elsewhere(document: Document, namespace: str | None) -> tuple[Violation, ...]:
+    """kubectl refuses a document whose namespace is not the command's."""
+    if namespace is None or document.namespace in {None, namespace}:
+        return ()
+    return (
+        Violation(
+            "manifest.namespace",
+            f"{document.kind} {document.name} is in {document.namespace}, the command in {namespace}",
+            "metadata.namespace",
+            "leave --namespace out: every document names its own",
+        ),
+    )
 
 
 def _carrier(name: str, value: str, image: str, scope: Scope) -> Document:

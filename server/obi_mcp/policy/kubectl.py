@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from obi_mcp.command.model import Operand
+from obi_mcp.command.model import Command, Operand
 from obi_mcp.errors import Denied
 from obi_mcp.policy.confine import add_members, by_name, by_selector, namespace_in_scope, namespace_of
 from obi_mcp.policy.draft import NAME
@@ -46,6 +47,7 @@ def refuse_unrelated(draft: Draft) -> Denied:
                 f"{draft.rule.id} is not about {target.resource.plural}{because} (it is about {kinds})",
                 at=target.word,
                 hint=draft.rule.hint,
+                repair=_only(draft, allowed),
                 depth=0,
             )
     if draft.rule.targets.one:
@@ -53,6 +55,15 @@ def refuse_unrelated(draft: Draft) -> Denied:
     else:
         said = f"{draft.rule.id} is about namespaces whose workloads OBI instruments"
     return draft.deny(said, hint=draft.rule.hint, depth=0)
+
+
+def _only(draft: Draft, allowed: Mapping[str, Resource]) -> Command | None:
+    """The command for those of its kinds that the rule is about, where it lists kinds and some of them remain."""
+    targets = draft.targets
+    if targets is None or targets.named:
+        return None
+    kept = [kind.plural for name, kind in targets.kinds.items() if name in allowed]
+    return draft.with_operands(",".join(kept)) if kept else None
 
 
 def targets_of(draft: Draft) -> Targets:
