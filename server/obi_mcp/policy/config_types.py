@@ -19,6 +19,7 @@ _PROPAGATION = re.compile(r"|all|disabled|ip|(?:headers|http|tcp)(?:,(?:headers|
 _INTERFACE = re.compile(r"external|local|name:.+")
 _GO_BOOL = frozenset({"y", "n", "yes", "no", "on", "off", "true", "false"})
 _GO_LOG_LEVEL = re.compile(r"(?i)(?:debug|info|warn|error)(?:[-+][0-9]+)?")
+_SEVERITY = re.compile(r"(?i)(?:trace|debug|info|warn|error|fatal)[2-4]?")
 
 _EXPECTED = {
     "string": "a string",
@@ -37,6 +38,7 @@ _EXPECTED = {
     "interface": "external, local or name:INTERFACE",
     "propagation": "disabled, all, or headers and tcp joined by a comma",
     "log level": "DEBUG, INFO, WARN or ERROR",
+    "severity": "trace, debug, info, warn, error or fatal",
 }
 
 
@@ -107,7 +109,7 @@ def _parses(parser: Any, text: str) -> bool:
     return True
 
 
-_PATTERNS = {"interface": _INTERFACE, "propagation": _PROPAGATION, "log level": _GO_LOG_LEVEL}
+_PATTERNS = {"interface": _INTERFACE, "propagation": _PROPAGATION, "log level": _GO_LOG_LEVEL, "severity": _SEVERITY}
 _CHECKS: dict[str, Callable[[Any], bool]] = {
     "int": _is_int,
     "number": _is_number,
