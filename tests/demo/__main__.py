@@ -82,7 +82,7 @@ async def _session(files: ServerFiles, place: Place, transcript: Transcript) -> 
             f"connected to {server.name if server else '?'} {server.version if server else '?'} over stdio, "
             f"MCP {client.protocol_version}, access level {'non-destructive' if place.changes else 'read-only'}"
         )
-        stage = Stage(client, place, transcript, {"node": place.node})
+        stage = Stage(client, place, transcript, place.facts())
         for step in STEPS:
             try:
                 await _play_step(step, stage)

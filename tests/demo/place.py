@@ -26,7 +26,6 @@ class Needs(Enum):
     ANSWERING_POD = "answering pod"
     COUNTED_TRAFFIC = "counted traffic"
     SANDBOX = "sandbox"
-    NAMED_CLUSTER = "named cluster"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,17 +45,18 @@ class Place:
     def has_real_node(self) -> bool:
         return self.sandbox is not None and self.sandbox.facts["nodes"]["real"] is not None
 
-    @property
-    def node(self) -> str:
-        """A regular expression for the node whose OBI pod the demo looks at."""
-        return str(self.sandbox.facts["nodes"]["real"]) if self.sandbox and self.has_real_node else ANY_NODE
+    def facts(self) -> dict[str, str]:
+        """What the demo knows beforehand, as regular expressions: ``node``, whose OBI pod it looks at, and
+        ``releases``, which ``helm list`` must show at the end."""
+        return {
+            "node": str(self.sandbox.facts["nodes"]["real"]) if self.sandbox and self.has_real_node else ANY_NODE,
+            "releases": r"^obi\s+obi\s+1\s" if self.sandbox else r"^NAME\s",
+        }
 
     def lacks(self, needs: Needs) -> str | None:
         """Why a step with these needs is left out here, or None."""
         if self.sandbox is None:
             return _NAMED_LACKS.get(needs) if not (needs is Needs.CHANGES and self.changes) else None
-        if needs is Needs.NAMED_CLUSTER:
-            return "it is for a cluster of yours (--context)"
         if needs in {Needs.ANSWERING_POD, Needs.COUNTED_TRAFFIC} and not self.has_real_node:
             return "; ".join(self.sandbox.facts["left_out"]) or "the sandbox has simulated nodes alone"
         return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TextIO
 
 WIDTH = 160
-MOST_LINES = 12
+MOST_LINES = 16
 
 
 @dataclass(slots=True)
