@@ -23,5 +23,7 @@ def over(changes: Mapping[str, Any]) -> Policy:
     policy = built_in()
     if not changes:
         return policy
-    plain = {name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()}
+    plain: dict[str, Any] = {
+        name: tuple(value) if isinstance(value, list) else value for name, value in changes.items()
+    }
     return policy.over(replace(policy.scope, **plain))
