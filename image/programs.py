@@ -34,6 +34,9 @@ def main() -> int:
     try:
         if arguments.grammar:
             return write_grammars(store, check=arguments.check)
+        if arguments.oracle:
+            print_oracles(store)
+            return 0
         directory = bin_directory(store)
     except BuildFailed as failure:
         say(f"{failure}")
@@ -65,6 +68,12 @@ def bin_directory(store: Store) -> Path:
         finally:
             shutil.rmtree(place)
     return final / "bin"
+
+
+def print_oracles(store: Store) -> None:
+    """One line a program: its name and the path of its oracle, which the parser is tested against."""
+    for program in (golang.kubectl(TOOLS), golang.helm(TOOLS)):
+        print(program.name, store.get(program.oracle_recipe(TOOLS, store)))
 
 
 def write_grammars(store: Store, *, check: bool) -> int:
@@ -104,11 +113,12 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument(
         "--check", action="store_true", help="with --grammar: compare, write nothing, exit 1 if they differ"
     )
+    parser.add_argument("--oracle", action="store_true", help="build the oracles and print one name and path a line")
     arguments = parser.parse_args()
     if arguments.check and not arguments.grammar:
         parser.error("--check goes with --grammar")
-    if arguments.print_bin and arguments.grammar:
-        parser.error("--print-bin and --grammar do not go together")
+    if arguments.print_bin + arguments.grammar + arguments.oracle > 1:
+        parser.error("--print-bin, --grammar and --oracle do not go together")
     return arguments
 
 

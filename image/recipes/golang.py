@@ -53,6 +53,18 @@ class GoProgram:
         inputs = _contents(tools, self.name, sources)
         return Recipe(f"{self.name}-grammar", self.version, "grammar.json", inputs, build)
 
+    def oracle_recipe(self, tools: Path, store: Store) -> Recipe:
+        """How the program's oracle is made: its command tree linked into one that says how it reads an argv."""
+
+        def build(work: Workplace) -> None:
+            directory, compiler = tools / self.name, toolchain.go(store)
+            binary = work.out / "bin" / "oracle"
+            _go_build(work, compiler, directory, package="./cmd/oracle", ldflags="-s -w", binary=binary)
+
+        sources = (*_go_files(tools / self.name / "cmd/oracle"), *_go_files(tools / "grammar/oracle"))
+        inputs = _contents(tools, self.name, sources)
+        return Recipe(f"{self.name}-oracle", self.version, "bin/oracle", inputs, build)
+
     def _check_version(self, binary: Path, work: Workplace) -> None:
         environment = {"HOME": str(work.scratch), "PATH": str(work.scratch)}
         said = _output([str(binary), *self.version_argv], environment)
