@@ -197,7 +197,7 @@ async def test_a_manifest_is_refused_by_its_server_side_result(
                 "obi_explain_command", "kubectl apply -f -", stdin=json.dumps(good)
             )
             outcome = await session.kubectl("apply -f -", stdin=json.dumps(good))
-        assert said.structured["decision"]["effect"] == "allow", said.text
+        assert said.structured["effect"] == "allow", said.text
         assert outcome.is_error and outcome.code == "denied", outcome.text
         assert "volumes" in outcome.structured["decision"]["at"]["path"]
     finally:

@@ -19,12 +19,20 @@ RunOwn = Callable[[Approved], Awaitable[Completed]]
 
 
 @dataclass(frozen=True, slots=True)
+class Difference:
+    """What stands there after the command and was not judged; ``remedy`` is the command line that takes it back."""
+
+    text: str
+    remedy: str
+
+
+@dataclass(frozen=True, slots=True)
 class Proved:
     """What proving one check gave besides its result: how the head must run so that what was proved is what runs.
 
-    ``heads`` replaces the head's argument vector (one run per pod); ``members`` are the uids that may pass; ``source`` is
-    what the head would print, where proving it has printed it already;
-    ``afterwards`` is called with the completed run and says what differs from what was judged.
+    ``heads`` replaces the head's argument vector (one run per pod); ``members`` are the uids that may pass; ``source``
+    is what the head would print, where proving it has printed it already; ``afterwards`` is asked when the command has
+    run, whether what stands there now is what was judged.
     """
 
     result: CheckResult
@@ -32,7 +40,7 @@ class Proved:
     members: frozenset[str] | None = None
     skipped: int = 0
     source: bytes | None = None
-    afterwards: Callable[[], Awaitable[str | None]] | None = None
+    afterwards: Callable[[], Awaitable[Difference | None]] | None = None
 
 
 @dataclass(slots=True)

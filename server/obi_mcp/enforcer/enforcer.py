@@ -14,14 +14,14 @@ from typing import Any
 
 from obi_mcp.audit import AuditEntry, AuditLog
 from obi_mcp.config import Settings
-from obi_mcp.enforcer.case import Case, Proved
+from obi_mcp.enforcer.case import Case, Difference, Proved
 from obi_mcp.enforcer.cluster import Cluster
 from obi_mcp.enforcer.failures import raise_for_failure
 from obi_mcp.enforcer.members import Members
 from obi_mcp.enforcer.model import Answer, Call, Progress
 from obi_mcp.enforcer.obi_program import answer_obi
 from obi_mcp.enforcer.proofs import prove
-from obi_mcp.errors import CallCancelled, CallTimeout, Denied, ObiMcpError, SyntaxDenied
+from obi_mcp.errors import CallCancelled, CallTimeout, Conflict, Denied, ObiMcpError, SyntaxDenied
 from obi_mcp.policy.chart import ChartStore
 from obi_mcp.policy.engine import Policy
 from obi_mcp.policy.model import Access, Approved, CheckResult, Decision, RawSpec
@@ -100,7 +100,7 @@ class Enforcer:
             raise (SyntaxDenied if trace.decision.rule == "syntax" else Denied)(trace.decision)
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._proved(call, trace, progress, timeout_s, max_bytes)
+                return await self._proved(call, self._access(call), trace, progress, timeout_s, max_bytes)
         except TimeoutError:
             raise CallTimeout(
                 f"the call did not finish within {timeout_s:g} s, and its processes have been ended",
@@ -108,14 +108,20 @@ class Enforcer:
             ) from None
 
     async def _proved(
-        self, call: Call, trace: _Trace, progress: Progress | None, timeout_s: float, max_bytes: int
+        self,
+        call: Call,
+        access: Access,
+        trace: _Trace,
+        progress: Progress | None,
+        timeout_s: float,
+        max_bytes: int,
     ) -> Answer:
         decision = trace.decision
         if decision is None or decision.pipeline is None:  # INVARIANT: an allowed decision has a pipeline
             raise Denied(decision) if decision else CallCancelled("nothing was decided")
         head = decision.pipeline.head
         channel = self._channels.of(head.value("context") or head.value("kube-context") or None)
-        case = self._case(decision, self._access(call), channel, timeout_s)
+        case = self._case(decision, access, channel, timeout_s)
         proofs: list[Proved] = []
         try:
             for number, check in enumerate(decision.checks):
@@ -135,8 +141,25 @@ class Enforcer:
         printed = next((proof.source for proof in proofs if proof.source is not None), None)
         completed = await self._run(approved, channel, printed, timeout_s, max_bytes)
         raise_for_failure(completed, head)
-        differences = [await proof.afterwards() for proof in proofs if proof.afterwards]
-        return self._answer(trace, approved, completed, [text for text in differences if text])
+        for proof in proofs:
+            if proof.afterwards and (difference := await proof.afterwards()):
+                raise await self._taken_back(call, difference)
+        return self._answer(trace, approved, completed)
+
+    async def _taken_back(self, call: Call, difference: Difference) -> Conflict:
+        """Takes a write back that turned out otherwise than judged, on the same road, and says how that went."""
+        remedy = Call(difference.remedy, call.tool, access=Access.FULL, context=call.context, caller="obi-mcp itself")
+        message = f"what stands in the cluster now is not what was judged: {difference.text}"
+        trace = _Trace(decision=self.policy.decide(remedy.command, access=Access.FULL, context=call.context))
+        limits = self.settings.limits
+        try:
+            # INVARIANT: only here does the server use more than the caller has, for a command line of its own making.
+            await self._proved(remedy, Access.FULL, trace, None, limits.timeout_s, limits.max_bytes)
+        except ObiMcpError as error:
+            self._record(remedy, trace, error.code)
+            return Conflict(f"{message}; taking it back failed: {error.message}", f"run: {difference.remedy}")
+        self._record(remedy, trace, None)
+        return Conflict(f"{message}; it was taken back with {difference.remedy}", "look at what changed, and try again")
 
     def _approve(self, case: Case, proofs: Sequence[Proved]) -> Approved:
         heads = next((proof.heads for proof in proofs if proof.heads is not None), None)
@@ -185,16 +208,14 @@ class Enforcer:
 
     # --- the answer ---
 
-    def _answer(
-        self, trace: _Trace, approved: Approved, completed: Completed, differences: Sequence[str]
-    ) -> Answer:
+    def _answer(self, trace: _Trace, approved: Approved, completed: Completed) -> Answer:
         stdout, stripped_out = strip_controls(completed.stdout.decode("utf-8", "replace"))
         stderr, stripped_err = strip_controls(completed.stderr.decode("utf-8", "replace"))
         trace.exit_code = completed.exit_code
         trace.bytes = len(completed.stdout)
         return Answer(
             stdout=stdout,
-            stderr="\n".join([stderr.rstrip("\n"), *differences]).strip("\n"),
+            stderr=stderr,
             exit_code=completed.exit_code,
             decision=approved.decision,
             duration_ms=trace.duration_ms(),

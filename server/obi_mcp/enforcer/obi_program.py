@@ -7,7 +7,6 @@ never asked: our own validator and migrator answer then, and say so.
 from __future__ import annotations
 
 from obi_mcp.config import Settings
-
 from obi_mcp.policy.model import Approved
 from obi_mcp.process.runner import Completed, Runner
 

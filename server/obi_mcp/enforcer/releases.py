@@ -9,8 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from obi_mcp.command.model import Command, Flag, Operand
-from obi_mcp.enforcer.case import Case, Proved, absent, failed, passed
-from obi_mcp.enforcer.written import judge_written, unmet
+from obi_mcp.enforcer.case import Case, Difference, Proved, absent, failed, passed
+from obi_mcp.enforcer.written import unmet
 from obi_mcp.errors import ProgramFailed
 from obi_mcp.policy.chart import Chart
 from obi_mcp.policy.documents import canonical
@@ -28,7 +28,10 @@ from obi_mcp.policy.release import (
 from obi_mcp.process.runner import Completed
 
 NOT_FOUND = b"release: not found"
-_RENDER_DROPS = frozenset({"dry-run", "output", "wait", "wait-for-jobs", "timeout", "rollback-on-failure", "hide-notes"})
+_RENDERING = frozenset({"template", "install", "upgrade"})
+_RENDER_DROPS = frozenset(
+    {"dry-run", "output", "wait", "wait-for-jobs", "timeout", "rollback-on-failure", "hide-notes"}
+)
 
 
 async def prove_release(case: Case, check: Check, spec: ReleaseSpec) -> Proved:
@@ -53,10 +56,32 @@ async def prove_render(case: Case, check: Check, spec: RenderSpec) -> Proved:
 
     Raises: ProgramFailed, ClusterUnreachable.
     """
-    store = case.charts
+    chart = _chart(case, check, spec)
+    if isinstance(chart, Proved):
+        return chart
     head = _head(case)
+    command = replace(head, operands=(*head.operands[:-1], Operand(str(chart.path))))
+    heads = (command.argv(),)
+    if spec.verb not in _RENDERING:
+        return Proved(passed(check, f"chart {chart.name} {chart.version} of the chart store"), heads=heads)
+    release, text = await _rendered(case, command, spec, chart)
+    proved = await _judge(case, check, spec, release)
+    if not proved.result.passed:
+        return proved
+    if not case.charts.unchanged(chart):
+        return Proved(failed(check, f"the chart {chart.name} changed while it was judged", "try again"))
+    if spec.verb == "template":
+        # What was judged is what is given: the rendering is not made twice.
+        return replace(proved, heads=heads, source=text)
+    if case.decision.access is Access.READ_ONLY:
+        return replace(proved, heads=heads)
+    return replace(proved, heads=heads, afterwards=lambda: _compare(case, spec, release))
+
+
+def _chart(case: Case, check: Check, spec: RenderSpec) -> Chart | Proved:
+    """The chart of the store that the operand names, its templates scanned; else the refusal."""
     try:
-        chart = store.resolve(spec.chart, head.value("version"))
+        chart = case.charts.resolve(spec.chart, _head(case).value("version"))
     except ValueError as error:
         return Proved(failed(check, str(error)))
     if not isinstance(chart, Chart):
@@ -67,23 +92,9 @@ async def prove_render(case: Case, check: Check, spec: RenderSpec) -> Proved:
                 "put the chart's archive into programs.chart_store and name it without its repository",
             )
         )
-    if violations := store.scan(chart):
-        first = violations[0]
-        return Proved(failed(check, f"{first.path}: {first.reason}", first.hint))
-    command = replace(head, operands=(*head.operands[:-1], Operand(str(chart.path))))
-    release, text = await _rendered(case, command, spec, chart)
-    proved = await _judge(case, check, spec, release)
-    if not proved.result.passed:
-        return proved
-    if not store.unchanged(chart):
-        return Proved(failed(check, f"the chart {chart.name} changed while it was judged", "try again"))
-    heads = (command.argv(),)
-    if spec.verb == "template":
-        # What was judged is what is given: the rendering is not made twice.
-        return replace(proved, heads=heads, source=text)
-    if case.decision.access is Access.READ_ONLY:
-        return replace(proved, heads=heads)
-    return replace(proved, heads=heads, afterwards=lambda: _compare(case, spec, release))
+    for violation in case.charts.scan(chart):
+        return Proved(failed(check, f"{violation.path}: {violation.reason}", violation.hint))
+    return chart
 
 
 async def stored(case: Case, name: str, namespace: str, revision: int = 0) -> Release | None:
@@ -179,12 +190,14 @@ def _is_of(body: Mapping[str, Any], spec: RenderSpec) -> bool:
     )
 
 
-async def _compare(case: Case, spec: RenderSpec, judged: Release) -> str | None:
-    """Afterwards: what helm stored that was not judged; the enforcer takes it back."""
+async def _compare(case: Case, spec: RenderSpec, judged: Release) -> Difference | None:
+    """What helm stored that was not judged, and how to take it back: the revision before, or nothing installed."""
     release = await stored(case, spec.release, spec.namespace)
-    if release is None:
+    found = differences(judged.documents, release.documents) if release else ()
+    if release is None or not found:
         return None
-    return "; ".join(differences(judged.documents, release.documents)) or None
+    back = f"rollback {spec.release} {release.revision - 1}" if release.revision > 1 else f"uninstall {spec.release}"
+    return Difference("; ".join(found), f"helm {back} --namespace={spec.namespace}")
 
 
 def _head(case: Case) -> Command:

@@ -18,6 +18,7 @@ from obi_mcp.policy.model import Access, ChangeSpec, Check, Document, DocumentsS
 from obi_mcp.policy.resource import ResourceEntry
 
 REVISION = "deployment.kubernetes.io/revision"
+_VERSIONED = frozenset({("scale",), ("label",), ("annotate",)})
 _DROPPED = frozenset({"dry-run", "output", "show-managed-fields", "template", "allow-missing-template-keys"})
 
 
@@ -58,7 +59,14 @@ async def prove_change(case: Case, check: Check, spec: ChangeSpec) -> Proved:
     if len(afters) != 1 or afters[0].name != spec.name or afters[0].kind != spec.resource.kind:
         return Proved(failed(check, "the dry run gave another object than the one named", "name one object"))
     documents = (Document(0, {**before}),)
-    return await judge_written(case, check, documents, (before,), afters)
+    proved = await judge_written(case, check, documents, (before,), afters)
+    version = str((before.get("metadata") or {}).get("resourceVersion", ""))
+    head = _head(case)
+    if head.path not in _VERSIONED or not version or not proved.result.passed:
+        return proved
+    # Between check and use: the API server refuses the write if the object is no longer the one that was judged.
+    flags = (*(flag for flag in head.flags if flag.name != "resource-version"), Flag("resource-version", (version,)))
+    return replace(proved, heads=(replace(head, flags=flags).argv(),))
 
 
 async def prove_undo(case: Case, check: Check, spec: UndoSpec) -> Proved:
@@ -151,13 +159,16 @@ def _identities(case: Case, documents: Sequence[Document]) -> list[tuple[str, st
 
 def replace_verb(case: Case, verb: str) -> Command:
     """The decided head as its own server-side dry run; ``diff`` is dry-run as the apply it stands for."""
-    pipeline = case.decision.pipeline
-    if pipeline is None:  # INVARIANT: a decision with checks has a pipeline
-        raise ProgramFailed("there is no command to make a dry run of")
-    head = pipeline.head
+    head = _head(case)
     flags = tuple(flag for flag in head.flags if flag.name not in _DROPPED)
     path = ("apply",) if verb == "diff" else head.path
     return replace(head, path=path, flags=(*flags, Flag("dry-run", ("server",)), Flag("output", ("json",))))
+
+
+def _head(case: Case) -> Command:
+    if case.decision.pipeline is None:  # INVARIANT: a decision with checks has a pipeline
+        raise ProgramFailed("there is no command to make a dry run of")
+    return case.decision.pipeline.head
 
 
 async def _dry_run(case: Case, head: Command, stdin: bytes | None) -> tuple[Document, ...]:
@@ -188,7 +199,7 @@ def _objects(text: bytes) -> list[Any]:
 
 
 async def _revisions(case: Case, live: Mapping[str, Any], spec: UndoSpec) -> dict[int, Any]:
-    """Pod templates by revision: of a DaemonSet's controller revisions, or a Deployment's replica sets, by owner uid."""
+    """Pod templates by revision: a DaemonSet's controller revisions or a Deployment's replica sets, by owner uid."""
     plural = "replicasets" if spec.resource.kind == "Deployment" else "controllerrevisions"
     entry = case.resources.find(plural)
     if entry is None:  # INVARIANT: the table ships with both
