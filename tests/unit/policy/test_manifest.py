@@ -201,6 +201,44 @@ def test_a_bare_cache_address_is_a_service_that_is_needed() -> None:
     assert [(need.kind, need.name, need.namespace) for need in needs] == [("Service", "my-cache", "obi")]
 
 
+@pytest.mark.parametrize(
+    ("variables", "rules"),
+    [
+        ([{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://$(HOST_IP):4318"}], []),
+        (
+            [
+                {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "status.hostIP"}}},
+                {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://$(NODE):4318"},
+            ],
+            [],
+        ),
+        (
+            [
+                {"name": "SELF", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}},
+                {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://$(SELF):4318"},
+            ],
+            [],
+        ),
+        (
+            [
+                {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+                {"name": "OTEL_EBPF_HOSTNAME", "value": "node-$(NODE)"},
+            ],
+            [],
+        ),
+        ([{"name": "HOST_IP", "valueFrom": {"resourceFieldRef": {"resource": "limits.cpu"}}}], ["manifest.variable"]),
+        ([{"name": "HOST_IP", "value": "10.0.0.1"}], ["manifest.variable"]),
+        ([{"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://$(NODE):4318"}], ["manifest.variable"]),
+        ([{"name": "OTEL_EBPF_KUBE_META_CACHE_ADDRESS", "value": "localhost:50055"}], []),
+        ([{"name": "OTEL_EBPF_KUBE_META_CACHE_ADDRESS", "value": "evil.example:50055"}], ["manifest.variable"]),
+    ],
+)
+def test_values_may_hold_what_the_pod_knows_of_itself(variables: list[dict[str, Any]], rules: list[str]) -> None:
+    body = body_of("DaemonSet")
+    body["spec"]["template"]["spec"]["containers"][0]["env"] = variables
+    assert [rule for rule, _ in found(judged(body))] == rules
+
+
 def test_the_shared_account_is_allowed_with_a_warning() -> None:
     body = body_of("DaemonSet")
     for value in ("default", None):

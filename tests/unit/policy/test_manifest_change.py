@@ -126,6 +126,13 @@ def test_forgetting_what_was_applied_is_said() -> None:
     assert [warning.rule for warning in judgement.warnings] == ["manifest.bookkeeping"]
 
 
+def test_what_was_never_applied_is_not_forgotten() -> None:
+    body = live("DaemonSet")
+    del body["metadata"]["annotations"][LAST_APPLIED]
+    assert changed(body, ["spec", "minReadySeconds"], 1).warnings == ()
+    assert changed(live("DaemonSet"), ["spec", "minReadySeconds"], 1).warnings == ()
+
+
 POD: list[str | int] = ["spec", "template", "spec"]
 REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 

@@ -102,7 +102,8 @@ class _Environment:
         self._image = image
         self._inspection = inspection
         self._names = inspection.environment.read_by(image)
-        self._fields: dict[str, str] = {}
+        # Where the pod does not declare it, the text stays as it is, and OBI finds it empty.
+        self._fields = {"HOST_IP": HOST_IP}
         for variable in variables:
             source = variable.get("valueFrom") or {}
             if source.get("fieldRef"):
@@ -135,7 +136,7 @@ class _Environment:
             return
         if name in names.addresses | names.config_paths or name in _value_judged():
             self._violate(f"{name} needs a value that can be judged", f"{path}.valueFrom", "write the value out")
-        elif name == "HOST_IP" and self._fields.get(name) != HOST_IP:
+        elif name == "HOST_IP" and (source.get("fieldRef") or {}).get("fieldPath") != HOST_IP:
             self._violate(f"HOST_IP is not the field {HOST_IP}", f"{path}.valueFrom", f"use fieldPath: {HOST_IP}")
         elif name not in self._names and not _OWN_NAME.fullmatch(name):
             self._unknown(name, path)
