@@ -172,13 +172,15 @@ async def test_a_manifest_is_refused_by_its_server_side_result(
     live = {
         "apiVersion": "apps/v1",
         "kind": "DaemonSet",
-        "metadata": {"name": "obi-merged", "namespace": "observability", "labels": {"app.kubernetes.io/part-of": "obi"}},
+        "metadata": {
+            "name": "obi-merged",
+            "namespace": "observability",
+            "labels": {"app.kubernetes.io/part-of": "obi"},
+        },
         "spec": {
             "selector": {"matchLabels": {"app.kubernetes.io/part-of": "obi", "app.kubernetes.io/instance": "merged"}},
             "template": {
-                "metadata": {
-                    "labels": {"app.kubernetes.io/part-of": "obi", "app.kubernetes.io/instance": "merged"}
-                },
+                "metadata": {"labels": {"app.kubernetes.io/part-of": "obi", "app.kubernetes.io/instance": "merged"}},
                 "spec": {
                     "nodeSelector": {"no": "node"},
                     "containers": [{"name": "obi", "image": OBI}],
@@ -193,9 +195,7 @@ async def test_a_manifest_is_refused_by_its_server_side_result(
         del good["spec"]["template"]["spec"]["volumes"]
         good["metadata"]["labels"]["app.kubernetes.io/name"] = "obi"
         async with serve("full") as session:
-            said = await session.call(
-                "obi_explain_command", "kubectl apply -f -", stdin=json.dumps(good)
-            )
+            said = await session.call("obi_explain_command", "kubectl apply -f -", stdin=json.dumps(good))
             outcome = await session.kubectl("apply -f -", stdin=json.dumps(good))
         assert said.structured["effect"] == "allow", said.text
         assert outcome.is_error and outcome.code == "denied", outcome.text

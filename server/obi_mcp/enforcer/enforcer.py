@@ -9,7 +9,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from obi_mcp.audit import AuditEntry, AuditLog
@@ -77,6 +77,7 @@ class Enforcer:
             answer = await self._guarded(call, trace, progress)
         except ObiMcpError as error:
             self._record(call, trace, error.code)
+            self._clean(error)
             raise
         except asyncio.CancelledError:
             self._record(call, trace, CallCancelled.code)
@@ -100,7 +101,9 @@ class Enforcer:
             raise (SyntaxDenied if trace.decision.rule == "syntax" else Denied)(trace.decision)
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._proved(call, self._access(call), trace, progress, timeout_s, max_bytes)
+                return await self._proved(
+                    call, self._access(call), trace, progress, timeout_s=timeout_s, max_bytes=max_bytes
+                )
         except TimeoutError:
             raise CallTimeout(
                 f"the call did not finish within {timeout_s:g} s, and its processes have been ended",
@@ -113,6 +116,7 @@ class Enforcer:
         access: Access,
         trace: _Trace,
         progress: Progress | None,
+        *,
         timeout_s: float,
         max_bytes: int,
     ) -> Answer:
@@ -154,7 +158,7 @@ class Enforcer:
         limits = self.settings.limits
         try:
             # INVARIANT: only here does the server use more than the caller has, for a command line of its own making.
-            await self._proved(remedy, Access.FULL, trace, None, limits.timeout_s, limits.max_bytes)
+            await self._proved(remedy, Access.FULL, trace, None, timeout_s=limits.timeout_s, max_bytes=limits.max_bytes)
         except ObiMcpError as error:
             self._record(remedy, trace, error.code)
             return Conflict(f"{message}; taking it back failed: {error.message}", f"run: {difference.remedy}")
@@ -228,6 +232,18 @@ class Enforcer:
 
     def _access(self, call: Call) -> Access:
         return self.settings.access if call.access is None else min(call.access, self.settings.access)
+
+    def _clean(self, error: ObiMcpError) -> None:
+        """Errors repeat what programs and the API server said: the same redaction as for output."""
+        error.message = self._plain(error.message)
+        error.hint = self._plain(error.hint) if error.hint else error.hint
+        if isinstance(error, Denied):
+            decision = error.decision
+            hint = self._plain(decision.hint) if decision.hint else decision.hint
+            error.decision = replace(decision, reason=self._plain(decision.reason), hint=hint)
+
+    def _plain(self, text: str) -> str:
+        return strip_controls(self._redactor.text(text))[0]
 
     def _record(self, call: Call, trace: _Trace, error: str | None) -> None:
         self._audit.record(
