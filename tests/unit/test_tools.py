@@ -336,7 +336,10 @@ def test_what_nobody_foresaw_is_told_to_nobody(caplog: pytest.LogCaptureFixture)
         async def run(self, *_: Any) -> Answer:
             raise RuntimeError("the password is hunter2")
 
-    result = valid(call("obi_kubectl", GOOD, Broken()), "obi_kubectl")
+    made = services(Broken(), FULL)
+    result = valid(asyncio.run(run_tool(made, spec("obi_kubectl"), ToolCall(GOOD, "test"))), "obi_kubectl")
+    assert isinstance(made.audit, RecordedAudit)
+    assert [(entry.command, entry.error) for entry in made.audit.entries] == [("kubectl get pods", "internal")]
     assert (result.is_error, result.structured["code"]) == (True, "internal")
     assert "hunter2" not in json.dumps(result.structured) + result.text
     assert "hunter2" in caplog.text

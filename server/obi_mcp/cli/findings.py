@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import platform
 import resource
@@ -15,14 +14,12 @@ from obi_mcp.audit_chain import verify
 from obi_mcp.config import Settings
 from obi_mcp.errors import ObiMcpError
 from obi_mcp.policy.shipped import shipped_charts
+from obi_mcp.process.kernel import landlock_abi
 
 Severity = Literal["ok", "note", "problem"]
 
 LEAST_FILES = 512
 """Open files that sixteen commands with their pipes, and the warm channels, may need."""
-
-SYS_LANDLOCK_CREATE_RULESET = 444
-LANDLOCK_CREATE_RULESET_VERSION = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +139,7 @@ def limit_findings(settings: Settings) -> Iterator[Finding]:
 def sandbox_findings() -> Iterator[Finding]:
     """What the kernel offers for keeping children in: each layer works without the others."""
     kernel = platform.release()
-    version = landlock_version()
+    version = landlock_abi()
     yield (
         Finding("landlock", "ok", f"ABI {version} (kernel {kernel}): filters reach no files and no network")
         if version
@@ -161,12 +158,3 @@ def sandbox_findings() -> Iterator[Finding]:
     )
     if os.geteuid() == 0:
         yield Finding("user", "note", "root: children run as root too", "run as another user where you can")
-
-
-def landlock_version() -> int:
-    """The kernel's Landlock ABI version; 0 where it offers none (asked as landlock_create_ruleset(2) says)."""
-    libc = ctypes.CDLL(None, use_errno=True)
-    if platform.machine() not in {"x86_64", "aarch64"}:
-        return 0
-    answer = libc.syscall(SYS_LANDLOCK_CREATE_RULESET, None, 0, LANDLOCK_CREATE_RULESET_VERSION)
-    return max(0, int(answer))

@@ -10,31 +10,39 @@ from obi_mcp.toolsets.arguments import check_arguments
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.rendering import render_error
 
-MAX_REFUSED_COMMAND = 1_000
-"""Characters of the command in the audit line of a call whose arguments were refused."""
+MAX_COMMAND = 1_000
+"""Characters of the command in the audit line of a call that ended here."""
 
 logger = logging.getLogger("obi_mcp.toolsets")
 
 
 async def run_tool(services: Services, spec: ToolSpec, call: ToolCall) -> ToolResult:
-    """Checks the arguments and runs the tool; every outcome but cancellation is a result."""
+    """Checks the arguments and runs the tool; every outcome but cancellation is a result, and has its audit line."""
     try:
         try:
             check_arguments(spec, call.arguments)
         except InvalidArgument as error:
-            services.audit.record(_refused(spec, call, error))
+            _record(services, spec, call, error)
             raise
-        return await spec.run(services, call)
+        return await _run(services, spec, call)
     except ObiMcpError as error:
         return render_error(error)
+
+
+async def _run(services: Services, spec: ToolSpec, call: ToolCall) -> ToolResult:
+    try:
+        return await spec.run(services, call)
+    except ObiMcpError:
+        raise
     except Exception:  # the very top: what nobody foresaw is written down here and told to nobody
         logger.exception("tool %s failed", spec.name)
-        return render_error(
-            ObiMcpError(f"{spec.name} failed inside the server", "the server's log on standard error says why")
-        )
+        error = ObiMcpError(f"{spec.name} failed inside the server", "the server's log on standard error says why")
+        _record(services, spec, call, error)
+        raise error from None
 
 
-def _refused(spec: ToolSpec, call: ToolCall, error: InvalidArgument) -> AuditEntry:
+def _record(services: Services, spec: ToolSpec, call: ToolCall, error: ObiMcpError) -> None:
+    """The audit line of a call that ended before the enforcer, or in a way that it did not foresee."""
     command = call.arguments.get("command")
-    text = command[:MAX_REFUSED_COMMAND] if isinstance(command, str) else ""
-    return AuditEntry(spec.name, text, call.caller, error=error.code)
+    text = command[:MAX_COMMAND] if isinstance(command, str) else ""
+    services.audit.record(AuditEntry(spec.name, text, call.caller, error=error.code))

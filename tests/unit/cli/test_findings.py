@@ -10,6 +10,7 @@ from obi_mcp.cli import findings
 from obi_mcp.cli.findings import Finding
 from obi_mcp.config import Audit, Programs, Settings
 from obi_mcp.policy.model import Access
+from obi_mcp.process.kernel import landlock_abi
 
 
 def of(finding: Finding) -> tuple[str, str]:
@@ -76,5 +77,5 @@ def test_few_open_files_are_noted() -> None:
 def test_sandboxing_names_every_layer() -> None:
     found = {finding.subject: finding for finding in findings.sandbox_findings()}
     assert {"landlock", "seccomp"} <= set(found)
-    assert (found["landlock"].severity == "ok") == bool(findings.landlock_version())
+    assert (found["landlock"].severity == "ok") == bool(landlock_abi())
     assert all(finding.severity == "ok" or finding.next_step for finding in found.values())
