@@ -42,6 +42,7 @@ HOMES = {
     "pydantic": set[str](),
     "yaml": {
         "config_yaml.py",
+        "obi/config_text.py",
         "policy/yaml_reader.py",
         "policy/loader.py",
         "redact/redactor.py",

@@ -109,9 +109,12 @@ def version_of(data: object) -> str:
     return "v1"
 
 
-def walk(schema: ConfigSchema, data: object) -> Iterator[Visit]:
-    """Every value of a document with its type, in the document's order; nulls (unset) are skipped."""
-    yield from _walk(schema, f"@{schema.root}", data, ())
+def walk(schema: ConfigSchema, data: object, root: str = "") -> Iterator[Visit]:
+    """Every value of a document with its type, in the document's order; nulls (unset) are skipped.
+
+    ``root``: the shape of the whole, where it is not the schema's own (``Receiver``).
+    """
+    yield from _walk(schema, f"@{root or schema.root}", data, ())
 
 
 def dotted(path: Path) -> str:
@@ -186,14 +189,14 @@ def _all_keys(version: str) -> tuple[str, ...]:
     """Every dotted key that leads through mappings only."""
     schema = config_schema(version)
 
-    def below(name: str, prefix: str) -> Iterator[str]:
+    def below(name: str, prefix: str, above: frozenset[str]) -> Iterator[str]:
         for key, kind in schema.shapes[name].items():
             yield prefix + key
             # A sampler of v2 contains samplers; such keys are never the one that was meant.
-            if kind.startswith("@") and f".{key}." not in f".{prefix}":
-                yield from below(kind[1:], f"{prefix}{key}.")
+            if kind.startswith("@") and kind[1:] not in above:
+                yield from below(kind[1:], f"{prefix}{key}.", above | {kind[1:]})
 
-    return tuple(below(schema.root, ""))
+    return tuple(below(schema.root, "", frozenset({schema.root})))
 
 
 def _distance(left: str, right: str) -> int:

@@ -1,0 +1,156 @@
+"""A configuration's text as plain data, with the line and column of every key: what a finding points at.
+
+More lenient than the reader of the policy: OBI's own reader takes ``yes``, merge keys and tags of the core schema, so
+a validator that refused them would speak of other errors than OBI's.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from obi_mcp.policy.yaml_reader import plain_scalar
+
+if TYPE_CHECKING:
+    from obi_mcp.policy.config_schema import Path
+
+MAX_BYTES = 262_144
+MAX_NODES = 50_000
+MAX_DEPTH = 60
+_CORE = "tag:yaml.org,2002:"
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Why a text, or a part of it, cannot be read. Line and column count from 1."""
+
+    message: str
+    line: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigText:
+    """``data`` is None for an empty text. ``places`` holds (line, column) of each key and list item, both from 1."""
+
+    data: Any = None
+    places: dict[Path, tuple[int, int]] = field(default_factory=dict)
+    problems: tuple[Problem, ...] = ()
+
+
+def read_config(text: str) -> ConfigText:
+    """The text's data; where it is no YAML at all, only the problem."""
+    import yaml
+
+    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        return ConfigText(problems=(Problem(f"more than {MAX_BYTES} bytes", 1, 1),))
+    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        root = yaml.compose(text, Loader=loader)
+    except (yaml.YAMLError, ValueError) as error:
+        return ConfigText(problems=(_unreadable(error),))
+    if root is None:
+        return ConfigText()
+    reader = _Reader()
+    data = reader.value(root, (), 0)
+    return ConfigText(data, reader.places, tuple(reader.problems))
+
+
+def _unreadable(error: Exception) -> Problem:
+    mark = getattr(error, "problem_mark", None)
+    said = getattr(error, "problem", None) or str(error).splitlines()[0]
+    if mark is None:
+        return Problem(f"this is not YAML: {said}", 1, 1)
+    return Problem(f"this is not YAML: {said}", mark.line + 1, mark.column + 1)
+
+
+class _Reader:
+    """Nodes to data."""
+
+    __slots__ = ("_count", "_open", "places", "problems")
+
+    def __init__(self) -> None:
+        self.places: dict[Path, tuple[int, int]] = {}
+        self.problems: list[Problem] = []
+        self._count = 0
+        self._open: set[int] = set()
+
+    def value(self, node: Any, path: Path, depth: int) -> Any:
+        """The node's data; what cannot be read becomes None, with a problem."""
+        self._count += 1
+        if self._count > MAX_NODES or depth > MAX_DEPTH:
+            # Aliases can stand for far more than the text holds, or for themselves.
+            if self._count <= MAX_NODES + 1 or depth > MAX_DEPTH:
+                self._complain(node, "too much nesting, or too many aliases")
+            self._count = MAX_NODES + 1
+            return None
+        if node.id == "scalar":
+            return self._scalar(node)
+        if id(node) in self._open or node.tag not in (f"{_CORE}map", f"{_CORE}seq"):
+            itself = id(node) in self._open
+            self._complain(node, "an alias that stands for itself" if itself else f"the tag {node.tag!r}")
+            return None
+        self._open.add(id(node))
+        data = self._mapping(node, path, depth) if node.id == "mapping" else self._sequence(node, path, depth)
+        self._open.discard(id(node))
+        return data
+
+    def _sequence(self, node: Any, path: Path, depth: int) -> list[Any]:
+        items = []
+        for index, item in enumerate(node.value):
+            self.places[(*path, index)] = _place(item)
+            items.append(self.value(item, (*path, index), depth + 1))
+        return items
+
+    def _mapping(self, node: Any, path: Path, depth: int) -> dict[str, Any]:
+        fields: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
+        for key_node, value_node in node.value:
+            key = key_node.value if key_node.id == "scalar" else None
+            if not isinstance(key, str):
+                self._complain(key_node, "a key that is not a plain word")
+                continue
+            if key_node.tag == f"{_CORE}merge":
+                inherited = self.value(value_node, path, depth + 1)
+                for mapping in inherited if isinstance(inherited, list) else [inherited]:
+                    merged = {**(mapping if isinstance(mapping, dict) else {}), **merged}
+                continue
+            if key in fields:
+                first = self.places[(*path, key)][0]
+                self._complain(key_node, f"the key {key!r} is there twice (first on line {first})")
+                continue
+            self.places[(*path, key)] = _place(key_node)
+            fields[key] = self.value(value_node, (*path, key), depth + 1)
+        return {**merged, **fields}
+
+    def _scalar(self, node: Any) -> Any:
+        if node.style or node.tag == f"{_CORE}str":
+            return node.value
+        if not node.tag.startswith(_CORE):
+            self._complain(node, f"the tag {node.tag!r}")
+            return None
+        try:
+            return plain_scalar(node.value)
+        except ValueError:
+            # `yes`, `0x1f`: what it is depends on the type of the key.
+            return node.value
+
+    def _complain(self, node: Any, message: str) -> None:
+        self.problems.append(Problem(message, *_place(node)))
+
+
+def _place(node: Any) -> tuple[int, int]:
+    return node.start_mark.line + 1, node.start_mark.column + 1
+
+
+def write_config(data: Any) -> str:
+    """A configuration as YAML, keys in the order given, nothing folded or shared."""
+    import yaml
+
+    class Plain(yaml.SafeDumper):
+        """Writes every value out: an alias in a configuration is hard to read and to change."""
+
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    return yaml.dump(data, Dumper=Plain, sort_keys=False, allow_unicode=True, width=10_000)

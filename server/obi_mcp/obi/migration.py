@@ -1,0 +1,365 @@
+"""A v1 configuration as v2, as far as v2's place for a key is known; the rest is reported, never guessed.
+
+Unlike OBI's own ``config migrate`` it leaves ``${VAR}`` as it stands, so no secret gets into the result, and it
+writes only what the document says, not every default. Source of fact: ``policy/obi/moves.json`` and its origin.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from obi_mcp.obi.config import Mode
+from obi_mcp.obi.config_text import read_config, write_config
+from obi_mcp.obi.selectors import move_selectors
+from obi_mcp.policy.config_schema import config_schema, dotted, version_of
+from obi_mcp.policy.shipped import shipped_policy
+
+OBI = "extensions.obi"
+_PROTOCOLS = ("http", "grpc", "sql", "redis", "kafka", "mongo", "couchbase", "gpu")
+_STATS = {
+    "stats": ("tcp_rtt", "tcp_failed_connections", "tcp_retransmits"),
+    "stats_tcp_rtt": ("tcp_rtt",),
+    "stats_tcp_failed_connections": ("tcp_failed_connections",),
+    "stats_tcp_retransmits": ("tcp_retransmits",),
+    "stats_tcp_io": ("tcp_io",),
+}
+_PAYLOADS = ("graphql", "elasticsearch", "aws", "sqlpp", "jsonrpc", "enrichment")
+_GENAI = ("openai", "anthropic", "gemini", "qwen", "bedrock", "mcp", "embedding", "rerank", "retrieval", "ollama")
+_KUBERNETES_MODE = {"true": "enabled", "false": "disabled", "autodetect": "autodetect"}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?)(h|ms|m|s)")
+_MILLISECONDS = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class Unmoved:
+    """A key that is not in the result, and why."""
+
+    key: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """The new text, what of the old one is not in it, and what to look at. ``problem``: nothing could be migrated."""
+
+    text: str = ""
+    unmoved: tuple[Unmoved, ...] = ()
+    notes: tuple[str, ...] = ()
+    problem: str | None = None
+
+
+def migrate(text: str, *, mode: Mode = "standalone") -> Migration:
+    """A v1 document (Beyla's key names, too) as v2: a whole document, or the receiver's body."""
+    read = read_config(text)
+    if read.problems:
+        first = read.problems[0]
+        return Migration(problem=f"line {first.line}, column {first.column}: {first.message}")
+    if not isinstance(read.data, dict | None):
+        return Migration(problem="a configuration is a mapping of keys to values")
+    data = read.data or {}
+    if version_of(data) == "v2" or (mode == "receiver" and "version" in data):
+        return Migration(problem=f"the document is already a {mode} v2 configuration")
+    return _Migration(copy.deepcopy(data), mode).run()
+
+
+def migrate_environment(variables: Mapping[str, str]) -> tuple[dict[str, str], tuple[Unmoved, ...]]:
+    """``BEYLA_*`` under the names that OBI reads; OBI ignores the old ones silently. Others stay as they are."""
+    known = config_schema("v1").environment
+    moved: dict[str, str] = {}
+    unmoved = []
+    for name, value in variables.items():
+        new = name.replace("BEYLA_", "OTEL_EBPF_", 1) if name.startswith("BEYLA_") else name
+        if name.startswith("BEYLA_") and new not in known:
+            unmoved.append(Unmoved(name, "OBI reads no such variable"))
+        elif name.startswith("BEYLA_") and new in variables:
+            unmoved.append(Unmoved(name, f"{new} is set besides, and is the one that OBI reads"))
+        else:
+            moved[new] = value
+    return moved, tuple(unmoved)
+
+
+class _Migration:
+    """One document on its way: keys are taken out of ``left``, and what is still there at the end was not moved."""
+
+    def __init__(self, data: dict[str, Any], mode: Mode) -> None:
+        self._left = data
+        self._mode: Mode = mode
+        self._made: dict[str, Any] = {}
+        self._why: dict[str, str] = dict(_table("nowhere"))
+        self._notes: list[str] = []
+
+    def run(self) -> Migration:
+        selected = move_selectors(self)
+        self._features(selected)
+        self._payloads()
+        self._kubernetes()
+        self._runtimes()
+        self._cidrs()
+        self._resource()
+        self._log_level()
+        self._traces()
+        self._metrics()
+        for key, target in _table("moves").items():
+            self.move(key, target)
+        for key, targets in _table("copies").items():
+            self.move(key, *targets)
+        unmoved = tuple(Unmoved(key, self._reason(key)) for key in _leaves(self._left, ()))
+        return Migration(write_config(self._document()), unmoved, tuple(self._notes))
+
+    # --- what the parts of a migration use ---
+
+    def peek(self, key: str) -> Any:
+        """A value of the document that is still there."""
+        value: Any = self._left
+        for part in key.split("."):
+            value = value.get(part) if isinstance(value, dict) else None
+        return value
+
+    def take(self, key: str) -> Any:
+        """The same, and it counts as moved. Mappings that are empty then disappear with it."""
+        value = self.peek(key)
+        if value is not None:
+            _drop(self._left, key.split("."))
+        return value
+
+    def put(self, target: str, value: Any) -> bool:
+        """Writes a v2 key (``~`` is extensions.obi). False where this mode has no such place."""
+        parts = target.replace("~", OBI, 1).split(".")
+        if self._mode == "receiver" and parts[:3] != ["extensions", "obi", "capture"]:
+            return False
+        place = self._made
+        for part in parts[:-1]:
+            place = place.setdefault(part, {})
+        place[parts[-1]] = value
+        return True
+
+    def move(self, key: str, *targets: str) -> None:
+        """Puts the value of a v1 key where it belongs in v2, if it is there."""
+        value = self.peek(key)
+        if value is not None and all(self.put(target, copy.deepcopy(value)) for target in targets):
+            self.take(key)
+
+    def keep(self, key: str, reason: str) -> None:
+        """Says why a key stays behind."""
+        self._why[key] = reason
+
+    def note(self, text: str) -> None:
+        """Something to look at in the result."""
+        self._notes.append(text)
+
+    # --- parts ---
+
+    def _features(self, selected: bool) -> None:
+        """``metrics.features``: protocols, network flows and network statistics."""
+        features = self.peek("metrics.features")
+        if not isinstance(features, list):
+            return
+        exported = bool(self.peek("otel_metrics_export.endpoint") or self.peek("prometheus_export.port"))
+        beyond = [name for name in features if name == "network" or name in _STATS]
+        unknown = [str(name) for name in features if name != "application" and name not in beyond]
+        if unknown:
+            self.keep("metrics.features", f"v2 cannot say {', '.join(unknown)}; the others of the list were moved")
+        elif beyond and not exported and self.peek("network.enable") is not True:
+            self.keep("metrics.features", "without a metrics exporter v1 leaves the network alone, and v2 does not")
+            return
+        else:
+            self.take("metrics.features")
+        if selected and not any(str(name).startswith(("application", "*", "all")) for name in features):
+            for protocol in _PROTOCOLS:
+                self.put(f"~.capture.instrumentation.{protocol}.enabled.metrics", False)
+        if "network" in beyond:
+            self.take("network.enable")
+            self.put("~.capture.network.capture.enabled", True)
+        stats = [part for name in beyond for part in _STATS.get(name, ())]
+        if stats:
+            self.put("~.capture.network.stats.enabled", True)
+            self.put("~.capture.network.stats.features", list(dict.fromkeys(stats)))
+
+    def _payloads(self) -> None:
+        """One ``enabled`` for each extractor becomes one list."""
+        http = "ebpf.payload_extraction.http"
+        keys = {name: f"{http}.{name}.enabled" for name in _PAYLOADS}
+        keys |= {name: f"{http}.genai.{name}.enabled" for name in (*_GENAI, "openai_compatible")}
+        said = {name: self.take(key) for name, key in keys.items()}
+        if any(value is not None for value in said.values()):
+            enabled = [name for name, value in said.items() if value is True]
+            self.put("~.capture.instrumentation.http.payload_extraction.enabled", enabled)
+
+    def _kubernetes(self) -> None:
+        mode = self.peek("attributes.kubernetes.enable")
+        word = _KUBERNETES_MODE.get(str(mode).lower())
+        if word is not None and self.put("~.enrich.enrichers.kubernetes.mode", word):
+            self.take("attributes.kubernetes.enable")
+
+    def _runtimes(self) -> None:
+        skip = self.peek("discovery.skip_go_specific_tracers")
+        if isinstance(skip, bool):
+            self.put("~.capture.runtimes.go.enabled", not skip)
+            self.take("discovery.skip_go_specific_tracers")
+
+    def _cidrs(self) -> None:
+        for section, place in (("network", "capture"), ("stats", "stats")):
+            cidrs = self.peek(f"{section}.cidrs")
+            if isinstance(cidrs, list):
+                named = [cidr if isinstance(cidr, dict) else {"cidr": cidr} for cidr in cidrs]
+                self.put(f"~.capture.network.{place}.selection.cidrs", named)
+                self.take(f"{section}.cidrs")
+
+    def _resource(self) -> None:
+        keys = {"host.name": "attributes.instance_id.override_hostname", "host.id": "attributes.host_id.override"}
+        found = [{"name": name, "value": str(self.peek(key))} for name, key in keys.items() if self.peek(key)]
+        if found and self.put("resource.attributes", found):
+            for key in keys.values():
+                self.take(key)
+
+    def _log_level(self) -> None:
+        level = self.peek("log_level")
+        if isinstance(level, str) and self.put("log_level", level.lower()):
+            self.take("log_level")
+
+    def _traces(self) -> None:
+        self._sampler()
+        exporter = self._otlp("otel_traces_export")
+        if exporter is None:
+            return
+        batch: dict[str, Any] = {"exporter": exporter}
+        for key, name in (("queue_size", "max_queue_size"), ("max_queue_size", "max_queue_size")):
+            value = self.take(f"otel_traces_export.{key}")
+            if value is not None:
+                batch.setdefault(name, value)
+        size = self.take("otel_traces_export.batch_max_size")
+        if size is not None:
+            batch["max_export_batch_size"] = size
+        delay = self._milliseconds("otel_traces_export.batch_timeout")
+        if delay is not None:
+            batch["schedule_delay"] = delay
+        self.put("tracer_provider.processors", [{"batch": batch}])
+
+    def _sampler(self) -> None:
+        name = self.peek("otel_traces_export.sampler.name")
+        argument = self.peek("otel_traces_export.sampler.arg")
+        made = _sampler(name, argument)
+        if made is not None and self.put("tracer_provider.sampler", made):
+            self.take("otel_traces_export.sampler")
+
+    def _metrics(self) -> None:
+        readers: list[dict[str, Any]] = []
+        exporter = self._otlp("otel_metrics_export")
+        if exporter is not None:
+            aggregation = self.take("otel_metrics_export.histogram_aggregation")
+            if aggregation is not None:
+                next(iter(exporter.values()))["default_histogram_aggregation"] = aggregation
+            periodic: dict[str, Any] = {"exporter": exporter}
+            interval = self._milliseconds("otel_metrics_export.interval")
+            if interval is not None:
+                periodic["interval"] = interval
+            readers.append({"periodic": periodic})
+        port = self.peek("prometheus_export.port")
+        if port and self._mode == "standalone":
+            self.take("prometheus_export.port")
+            readers.append({"pull": {"exporter": {"prometheus/development": {"port": port}}}})
+            if self.peek("prometheus_export.path") == "/metrics":
+                self.take("prometheus_export.path")  # what it is without the key, too
+        if readers:
+            self.put("meter_provider.readers", readers)
+        for section in ("otel_metrics_export", "prometheus_export"):
+            if self.peek(f"{section}.instrumentations") == ["*"]:
+                self.take(f"{section}.instrumentations")  # the default of both
+
+    def _otlp(self, section: str) -> dict[str, Any] | None:
+        """The exporter of a section, taken from it; None where it has no endpoint, or one that v2 cannot say."""
+        endpoint, protocol = self.peek(f"{section}.endpoint"), self.peek(f"{section}.protocol")
+        if not isinstance(endpoint, str) or not endpoint or self._mode == "receiver":
+            return None
+        if protocol not in (None, "", "grpc", "http/protobuf", "http/json"):
+            self.keep(f"{section}.protocol", f"v2 has no exporter for the protocol {protocol!r}")
+            self.keep(f"{section}.endpoint", f"v2 has no exporter for the protocol {protocol!r}")
+            return None
+        self.take(f"{section}.endpoint")
+        self.take(f"{section}.protocol")
+        if self.peek(f"{section}.insecure_skip_verify") is False:
+            self.take(f"{section}.insecure_skip_verify")
+        if protocol == "grpc" or (not protocol and endpoint.rstrip("/").endswith(":4317")):
+            return {"otlp_grpc": {"endpoint": endpoint, "tls": {"insecure": endpoint.startswith("http://")}}}
+        self.note(
+            f"{section}: HTTP exporters in v2 are documented for OBI v0.14.0; validate with the version that you run"
+        )
+        return {"otlp_http": {"endpoint": endpoint, "encoding": "json" if protocol == "http/json" else "protobuf"}}
+
+    def _milliseconds(self, key: str) -> int | None:
+        """A duration in milliseconds, taken; None where there is none, or it is a variable."""
+        value = self.peek(key)
+        parts = _DURATION.findall(value) if isinstance(value, str) else []
+        if not parts or "".join(number + unit for number, unit in parts) != value:
+            return None
+        self.take(key)
+        return int(sum(float(number) * _MILLISECONDS[unit] for number, unit in parts))
+
+    # --- the end ---
+
+    def _reason(self, key: str) -> str:
+        """The reason of the key itself, or of the nearest key above it."""
+        parts = key.split(".")
+        for length in range(len(parts), 0, -1):
+            reason = self._why.get(re.sub(r"\[[^]]*\]", "", ".".join(parts[:length])))
+            if reason is not None:
+                return reason
+        if self._mode == "receiver":
+            return "not part of the receiver's body: the Collector's pipelines and processors own it, or nothing does"
+        return "no place for it in v2 is known"
+
+    def _document(self) -> dict[str, Any]:
+        capture = self._made.get("extensions", {}).get("obi", {}).get("capture", {})
+        if self._mode == "receiver":
+            return {"version": "2.0", **capture}
+        obi = {"version": "2.0", **self._made.get("extensions", {}).get("obi", {})}
+        document: dict[str, Any] = {"file_format": "1.0"}
+        for key in ("log_level", "resource", "tracer_provider", "meter_provider"):
+            if key in self._made:
+                document[key] = self._made[key]
+        document["extensions"] = {"obi": obi}
+        return document
+
+
+@lru_cache(maxsize=3)
+def _table(name: str) -> dict[str, Any]:
+    data: dict[str, dict[str, Any]] = json.loads((shipped_policy() / "obi" / "moves.json").read_text("utf-8"))
+    return data[name]
+
+
+def _sampler(name: Any, argument: Any) -> dict[str, Any] | None:
+    simple: dict[str, dict[str, Any]] = {"always_on": {"always_on": {}}, "always_off": {"always_off": {}}}
+    try:
+        simple["traceidratio"] = {"trace_id_ratio_based": {"ratio": float(argument)}}
+    except (TypeError, ValueError):
+        pass
+    if isinstance(name, str) and name.startswith("parentbased_"):
+        root = simple.get(name.removeprefix("parentbased_"))
+        return {"parent_based": {"root": root}} if root else None
+    return simple.get(name) if isinstance(name, str) else None
+
+
+def _drop(data: dict[str, Any], parts: list[str]) -> None:
+    below = data[parts[0]]
+    if len(parts) > 1:
+        _drop(below, parts[1:])
+    if len(parts) == 1 or not below:
+        del data[parts[0]]
+
+
+def _leaves(value: Any, path: tuple[str | int, ...]) -> Iterator[str]:
+    """The keys that are left, down to values; a list of mappings by its items, an empty mapping not at all."""
+    if isinstance(value, dict):
+        for key, below in value.items():
+            yield from _leaves(below, (*path, key))
+    elif isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        for index, item in enumerate(value):
+            yield from _leaves(item, (*path, index))
+    elif value is not None:
+        yield dotted(path)

@@ -1,0 +1,126 @@
+"""v1 to v2: what is moved where, what is reported, and that the result is a valid v2 document."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from obi_mcp.obi.config import validate
+from obi_mcp.obi.config_command import answer_migrate
+from obi_mcp.obi.migration import migrate, migrate_environment
+from obi_mcp.policy.config_schema import config_schema
+
+CASES = Path(__file__).parents[2] / "cases" / "obi-config"
+MIGRATED: list[dict[str, Any]] = yaml.safe_load((CASES / "migrated.yaml").read_text("utf-8"))
+GOOD = ("chart-default", "net-full", "v1-app-prom", "v1-network", "v1-otlp")
+MISSING = object()
+
+
+def value_at(data: Any, key: str) -> Any:
+    for part in key.split("."):
+        if not isinstance(data, dict) or part not in data:
+            return MISSING
+        data = data[part]
+    return data
+
+
+@pytest.mark.parametrize("case", MIGRATED, ids=lambda case: case["name"])
+def test_a_document_moves_as_far_as_it_is_known(case: dict[str, Any]) -> None:
+    migration = migrate(case["text"], mode=case.get("mode", "standalone"))
+    if "problem" in case:
+        assert case["problem"] in (migration.problem or "")
+        assert migration.text == ""
+        return
+    made = yaml.safe_load(migration.text)
+    assert {key: value_at(made, key) for key in case.get("gives", {})} == case.get("gives", {})
+    assert [key for key in case.get("lacks", ()) if value_at(made, key) is not MISSING] == []
+    assert [entry.key for entry in migration.unmoved] == case["unmoved"]
+    assert all(entry.reason for entry in migration.unmoved)
+
+
+@pytest.mark.parametrize("case", [case for case in MIGRATED if "problem" not in case], ids=lambda case: case["name"])
+def test_the_result_has_only_keys_that_v2_has(case: dict[str, Any]) -> None:
+    mode = case.get("mode", "standalone")
+    findings = validate(migrate(case["text"], mode=mode).text, mode=mode)
+    assert [str(finding) for finding in findings if finding.key] == []
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_recorded_documents_become_valid_ones(name: str) -> None:
+    migration = migrate((CASES / f"{name}.yaml").read_text("utf-8"))
+    assert validate(migration.text) == ()
+    assert [entry.key for entry in migration.unmoved] == (["metrics.features"] if name == "net-full" else [])
+
+
+def test_variables_stay_as_they_are() -> None:
+    text = "open_port: ${PORT}\notel_traces_export: {endpoint: 'http://$(HOST_IP):4317'}\n"
+    made = migrate(text).text
+    assert "${PORT}" in made and "http://$(HOST_IP):4317" in made
+
+
+def test_the_same_text_gives_the_same_result() -> None:
+    text = (CASES / "chart-default.yaml").read_text("utf-8")
+    assert migrate(text) == migrate(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "partial", "code", "in_stdout", "said"),
+    [
+        ("open_port: 80\ntrace_printer: text\n", False, 0, "file_format: '1.0'", "migrated v1 config"),
+        ("open_port: 80\ntrace_printer: text\nservice_name: x\n", False, 1, "", "not moved: service_name: OBI-wide"),
+        ("open_port: 80\ntrace_printer: text\nservice_name: x\n", True, 3, "file_format", "not moved: service_name"),
+        ("open_port: 80\ntrace_printer: text\n", True, 0, "file_format", "migrated v1 config"),
+        ("file_format: '1.0'\n", True, 1, "", "already a standalone v2 configuration"),
+        ("a: [", False, 1, "", "migration failed: line 2"),
+    ],
+)
+def test_the_command_answers_as_obis_own(text: str, partial: bool, code: int, in_stdout: str, said: str) -> None:
+    answer = answer_migrate(text, allow_partial=partial)
+    assert answer.exit_code == code
+    assert in_stdout in answer.stdout and bool(answer.stdout) == bool(in_stdout)
+    first, _, rest = answer.stderr.partition("\n")
+    assert first == "obi-mcp: answered by obi-mcp's own migrator"
+    assert said in rest
+
+
+def test_an_unknown_mode_is_a_usage_error() -> None:
+    assert answer_migrate("open_port: 80\n", mode="x").exit_code == 2
+
+
+def test_beylas_variables_get_the_names_that_obi_reads() -> None:
+    moved, unmoved = migrate_environment(
+        {
+            "BEYLA_TRACE_PRINTER": "text",
+            "BEYLA_OPEN_PORT": "80",
+            "OTEL_EBPF_OPEN_PORT": "81",
+            "BEYLA_NO_SUCH": "1",
+            "HOST_IP": "10.0.0.1",
+        }
+    )
+    assert moved == {"OTEL_EBPF_TRACE_PRINTER": "text", "OTEL_EBPF_OPEN_PORT": "81", "HOST_IP": "10.0.0.1"}
+    assert [entry.key for entry in unmoved] == ["BEYLA_OPEN_PORT", "BEYLA_NO_SUCH"]
+
+
+def test_every_documented_move_starts_and_ends_at_a_key() -> None:
+    import json
+
+    from obi_mcp.policy.shipped import shipped_policy
+
+    def knows(version: str, key: str) -> bool:
+        schema = config_schema(version)
+        shape = schema.root
+        for part in key.split("."):
+            kind = schema.shapes.get(shape, {}).get(part)
+            if kind is None:
+                return False
+            shape = kind.removeprefix("@")
+        return True
+
+    table = json.loads((shipped_policy() / "obi" / "moves.json").read_text("utf-8"))
+    pairs = [*table["moves"].items(), *((key, to) for key, targets in table["copies"].items() for to in targets)]
+    assert [key for key, _ in pairs if not knows("v1", key)] == []
+    assert [to for _, to in pairs if not knows("v2", to.replace("~", "extensions.obi"))] == []
+    assert [key for key in table["nowhere"] if not knows("v1", key)] == []
