@@ -29,7 +29,12 @@ _EACH_ADDS = frozenset({"namespace", "tail", "container"})
 _VERSIONED = frozenset({("scale",), ("label",), ("annotate",)})
 _CHARTED = frozenset({"install", "upgrade", "template", "lint", "show"})
 # What the server's own dry run of a command sets itself.
-_DRY_RUN_SETS = frozenset({"dry-run", "output", "show-managed-fields", "wait", "timeout", "hide-secret", "hide-notes"})
+_DRY_RUN_SETS = frozenset(
+    {
+        *("dry-run", "output", "show-managed-fields", "hide-secret", "hide-notes"),
+        *("wait", "wait-for-jobs", "timeout", "rollback-on-failure", "atomic"),
+    }
+)
 _OWN_READS = frozenset(
     {
         ("helm", "get", "manifest"),

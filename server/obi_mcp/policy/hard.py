@@ -20,6 +20,7 @@ ROOT_FLAGS: dict[str, frozenset[str]] = {
     "helm": frozenset({"namespace", "kube-context"}),
 }
 MAX_VERBOSITY = 4
+_VERBOSITIES = frozenset(map(str, range(MAX_VERBOSITY + 1)))
 
 _SERVER = (
     *("kubeconfig", "server", "token", "user", "cluster", "username", "password", "tls-server-name"),
@@ -138,10 +139,10 @@ def _check_command(head: Command) -> None:
 def _of_value(head: Command, flag: Flag) -> None:
     name = flag.name
     if name == "v":
-        if flag.value.lstrip("+").isdigit() and int(flag.value) <= MAX_VERBOSITY:
+        if flag.value in _VERBOSITIES:
             return
         raise _denied(
-            "hard.root-flag", head, flag, f"-v={flag.value} is above {MAX_VERBOSITY}", without_flag(head, "v")
+            "hard.root-flag", head, flag, f"-v={flag.value} is not one of 0 to {MAX_VERBOSITY}", without_flag(head, "v")
         )
     if name in {"filename", "values"}:
         _file_value(head, flag)
