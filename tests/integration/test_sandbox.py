@@ -71,10 +71,6 @@ def traces(instance: str) -> list[str]:
     return found
 
 
-def host_links() -> set[str]:
-    return {path.name for path in Path("/sys/class/net").glob("obimcp*")}
-
-
 def wait_until(reached: Callable[[], bool]) -> None:
     deadline = time.monotonic() + DEADLINE_S
     while not reached():
@@ -171,19 +167,19 @@ def test_nothing_inside_has_a_way_out(sandbox: Sandbox) -> None:
 
 
 def test_a_second_instance_stands_beside_the_first_and_goes_alone(sandbox: Sandbox, name: str) -> None:
-    links = host_links()
     values = [path.read_text() for path in SYSCTLS]
     with Sandbox.up(name) as second:
         assert second.api_server != sandbox.api_server
         assert {second.netns, *second.instance.namespaces}.isdisjoint(sandbox.instance.namespaces)
         assert len(traces(name)) > 10
-        assert host_links() > links
+        link = Path("/sys/class/net") / second.instance.host_link
+        assert link.exists()
         with pytest.raises(SandboxError, match="is up, or was not stopped"):
             Sandbox.up(name)
         made = second.traffic(requests=3)
         wait_until(lambda: any(flow.bytes >= made.sent_bytes for flow in second.flows() if flow.source == made.client))
     assert traces(name) == []
-    assert host_links() == links
+    assert not link.exists()
     assert [path.read_text() for path in SYSCTLS] == values
     assert sandbox.api.ready()
     assert kubectl(sandbox, "logs", "-n", "observability", sandbox.real_pod(), "--tail=1")
@@ -235,9 +231,7 @@ def test_nothing_is_built_twice() -> None:
 
 def test_obi_is_deployed_as_the_policy_would_let_it_be() -> None:
     text = (ROOT / "tests/sandbox/workloads/obi.yaml").read_text()
-    filled = string.Template(text).substitute(
-        interface="peer0", agent_address="10.99.0.1", obi_image=archive.OBI_IMAGE
-    )
+    filled = string.Template(text).substitute(interface="peer0", agent_address="10.99.0.1", obi_image=archive.OBI_IMAGE)
     documents = read_documents(filled)
     assert len(documents) == 5
     for document in documents:

@@ -29,7 +29,7 @@ from tests.sandbox import archive  # noqa: E402
 NICENESS = 10
 BUILD_FLAGS = ("-trimpath", "-buildvcs=false")
 # None of these brings a service, so that installing them starts nothing.
-DEBIAN_PACKAGES = {"runc": "runc", "ip": "iproute2", "nsenter": "util-linux", "mount": "mount"}
+DEBIAN_PACKAGES = {"runc": "runc", "ip": "iproute2", "nsenter": "util-linux"}
 NODE_ONLY = "without it the sandbox comes up with simulated nodes alone"
 
 
@@ -54,14 +54,14 @@ class GoComponent:
             raise BuildFailed(f"{self.directory / 'go.mod'} does not require {self.module}")
         return found[1]
 
-    def recipe(self, store: Store) -> Recipe:
+    def recipe(self) -> Recipe:
         """How it is made; the last program stands for all of them, because they appear together."""
         version = self.version if self.module else "(ours)"
         flags = " ".join(("-s -w", *(f"-X {one.format(version=version, **_numbers(version))}" for one in self.linked)))
         names = list(self.packages)
 
         def build(work: Workplace) -> None:
-            compiler = toolchain.go(store)
+            compiler = toolchain.go(Store(cache_root()))  # one toolchain for all builds
             for name, package in self.packages.items():
                 output = str(work.out / "bin" / name)
                 argv = [compiler, "build", "-v", *BUILD_FLAGS, f"-ldflags={flags}", "-o", output, package]
@@ -144,7 +144,7 @@ def make(store: Store) -> dict[str, str]:
     ensure_packages(store)
     made: dict[str, str] = {}
     for component in COMPONENTS:
-        last = store.get(component.recipe(store))
+        last = store.get(component.recipe())
         made |= {name: str(last.parent / name) for name in component.packages}
     made["images"] = str(store.get(_images(Path(made["beyla"]), Path(made["companion"]))))
     return made

@@ -32,9 +32,8 @@ class Daemon:
         stat = _stat(self.pid)
         if stat is None or stat[0] == "Z" or stat[1] != self.started:
             return False
-        running = _program(self.pid)
         # Until it has entered its namespaces it is still nsenter.
-        return running in {self.program, f"{self.program} (deleted)", os.path.realpath(NSENTER)}
+        return _program(self.pid).removesuffix(" (deleted)") in {self.program, os.path.realpath(NSENTER)}
 
 
 def start(
@@ -63,6 +62,10 @@ def start(
     daemon = Daemon(name, pid, os.path.realpath(program or argv[0]), stat[1] if stat else 0)
     record = instance.state / "daemons" / f"{name}.json"
     record.write_text(json.dumps(asdict(daemon)), encoding="utf-8")
+    if program is not None:
+        on_the_way = {os.path.realpath(NSENTER), os.path.realpath(argv[0])}
+        while _program(pid) in on_the_way:
+            time.sleep(_POLL_S)
     return daemon
 
 

@@ -13,7 +13,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 STATE_VARIABLE = "OBI_MCP_SANDBOX_STATE"
-STATE_DEFAULT = Path("/run/obi-mcp-sandbox")
 LINK_PREFIX = "obimcp"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?")
 _RECORD = "instance.json"
@@ -109,11 +108,14 @@ def host_link(index: int) -> str:
 
 
 def state_root() -> Path:
-    """``$OBI_MCP_SANDBOX_STATE``; by default below /run for root, below the temporary directory for others."""
+    """``$OBI_MCP_SANDBOX_STATE``; by default in /run for root, for others in ``$XDG_RUNTIME_DIR`` or /tmp."""
     named = os.environ.get(STATE_VARIABLE, "")
     if named:
         return Path(named).resolve()
-    return STATE_DEFAULT if os.geteuid() == 0 else Path(f"/tmp/obi-mcp-sandbox-{os.geteuid()}")
+    if os.geteuid() == 0:
+        return Path("/run/obi-mcp-sandbox")
+    runtime = os.environ.get("XDG_RUNTIME_DIR", "")
+    return Path(runtime) / "obi-mcp-sandbox" if runtime else Path(f"/tmp/obi-mcp-sandbox-{os.geteuid()}")
 
 
 def state_of(name: str) -> Path:
