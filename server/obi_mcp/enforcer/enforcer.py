@@ -143,7 +143,8 @@ class Enforcer:
         if progress:
             await progress(len(decision.checks), len(decision.checks) + 1, f"running {head.program}")
         printed = next((proof.source for proof in proofs if proof.source is not None), None)
-        completed = await self._run(approved, channel, printed, timeout_s, max_bytes)
+        source = self._source(approved, channel, printed, timeout_s)
+        completed = await self._run(approved, source, call.stdin, timeout_s=timeout_s, max_bytes=max_bytes)
         raise_for_failure(completed, head)
         for proof in proofs:
             if proof.afterwards and (difference := await proof.afterwards()):
@@ -178,18 +179,28 @@ class Enforcer:
         )
 
     async def _run(
-        self, approved: Approved, channel: Channel, printed: bytes | None, timeout_s: float, max_bytes: int
+        self,
+        approved: Approved,
+        source: AsyncIterator[bytes] | None,
+        stdin: str | None,
+        *,
+        timeout_s: float,
+        max_bytes: int,
     ) -> Completed:
-        decision = approved.decision
         if approved.heads[0][0] == "obi":
-            return await answer_obi(self._runner, approved, self.settings, timeout_s=timeout_s, max_bytes=max_bytes)
-        raw = next((check.spec for check in decision.checks if isinstance(check.spec, RawSpec)), None)
-        source: AsyncIterator[bytes] | None = None
-        if raw is not None:
-            source = channel.stream(_raw_path(raw), timeout_s=timeout_s)
-        elif printed is not None:
-            source = _once(printed)
+            return await answer_obi(
+                self._runner, approved, self.settings, stdin or "", timeout_s=timeout_s, max_bytes=max_bytes
+            )
         return await self._runner.run(approved, timeout_s=timeout_s, max_bytes=max_bytes, head_source=source)
+
+    def _source(
+        self, approved: Approved, channel: Channel, printed: bytes | None, timeout_s: float
+    ) -> AsyncIterator[bytes] | None:
+        """What takes the head's place: a pod's endpoint by the warm channel, or what proving it printed already."""
+        raw = next((check.spec for check in approved.decision.checks if isinstance(check.spec, RawSpec)), None)
+        if raw is not None:
+            return channel.stream(_raw_path(raw), timeout_s=timeout_s)
+        return _once(printed) if printed is not None else None
 
     def _case(self, decision: Decision, access: Access, channel: Channel, timeout_s: float) -> Case:
         cluster = Cluster(channel, timeout_s=timeout_s)

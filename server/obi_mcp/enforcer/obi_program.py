@@ -1,18 +1,43 @@
-"""``obi config validate -`` and ``obi config migrate -``: by the binary where its version is known to have them.
+"""``obi config validate -`` and ``obi config migrate -``, answered by our own validator and migrator, which say so.
 
-An older binary ignores the operands and starts instrumenting (``obi/FACTS``), so one whose version is not known is
-never asked: our own validator and migrator answer then, and say so.
+A binary that does not have these sub-commands ignores the words and starts instrumenting, and none of them says its
+version when asked (``docs/decisions/0004-obi-config.md``). So no obi binary is started from a command line at all.
 """
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
+from dataclasses import replace
+
 from obi_mcp.config import Settings
+from obi_mcp.obi.config_command import ConfigAnswer, answer_migrate, answer_validate
 from obi_mcp.policy.model import Approved
 from obi_mcp.process.runner import Completed, Runner
 
+_WHY = "no obi binary is started from a command line"
+
 
 async def answer_obi(
-    runner: Runner, approved: Approved, settings: Settings, *, timeout_s: float, max_bytes: int
+    runner: Runner, approved: Approved, settings: Settings, document: str, *, timeout_s: float, max_bytes: int
 ) -> Completed:
-    """The answer for the document in ``stdin``, through the filters of the line."""
-    return await runner.run(approved, timeout_s=timeout_s, max_bytes=max_bytes)
+    """The answer for the document, through the filters of the line; the exit code is the head's, as OBI's would be."""
+    answer = _answer(approved, settings, document)
+
+    async def printed() -> AsyncIterator[bytes]:
+        yield answer.stdout.encode()
+
+    completed = await runner.run(approved, timeout_s=timeout_s, max_bytes=max_bytes, head_source=printed())
+    stderr = answer.stderr.encode() + completed.stderr
+    return replace(completed, stderr=stderr, exit_code=answer.exit_code or completed.exit_code)
+
+
+def _answer(approved: Approved, settings: Settings, document: str) -> ConfigAnswer:
+    pipeline = approved.decision.pipeline
+    if pipeline is None:  # INVARIANT: what is approved has a pipeline
+        return ConfigAnswer("", "there is no command\n", 2)
+    head = pipeline.head
+    mode = head.value("mode", "standalone")
+    if head.path[-1] == "validate":
+        return answer_validate(document, mode=mode, version=settings.obi.version, why=_WHY)
+    partial = head.value("allow-partial", "false") == "true"
+    return answer_migrate(document, mode=mode, allow_partial=partial, why=_WHY)
