@@ -44,9 +44,11 @@ _NUMBERS = re.compile(r"v?([0-9]+)\.([0-9]+)(?:\.([0-9]+))?")
 class ConfigFinding:
     """One thing that is wrong (``error``: OBI would not start, or not do it) or doubtful (``warning``).
 
-    ``key`` is dotted, empty for the whole document; line and column count from 1 and point at the key.
+    ``rule`` is yaml, unknown-key, value, version, pipeline, exporter, target, deprecated or beyla. ``key`` is dotted,
+    empty for the whole document; line and column count from 1 and point at the key.
     """
 
+    rule: str
     severity: Literal["error", "warning"]
     key: str
     line: int
@@ -70,11 +72,13 @@ def validate(
     ``receiver``: the body of the Collector's ``receivers.obi``, whose exporters are the Collector's.
     """
     read = read_config(text)
-    found = [ConfigFinding("error", "", problem.line, problem.column, problem.message) for problem in read.problems]
+    found = [
+        ConfigFinding("yaml", "error", "", problem.line, problem.column, problem.message) for problem in read.problems
+    ]
     if read.data is None and read.problems:
         return tuple(found)
     if not isinstance(read.data, dict | None):
-        return (*found, ConfigFinding("error", "", 1, 1, "a configuration is a mapping of keys to values"))
+        return (*found, ConfigFinding("yaml", "error", "", 1, 1, "a configuration is a mapping of keys to values"))
     check = _Validator(read, environment or {}, version, mode)
     found.extend(check.shape())
     if not read.problems:
@@ -102,10 +106,10 @@ class _Validator:
             yield from self._judge(visit)
         for key, instead in self._schema.deprecated.items():
             if self._get(key) is not None:
-                yield self._at("warning", key, "this key is deprecated", f"use {instead}")
+                yield self._at("deprecated", key, "this key is deprecated", f"use {instead}")
         for key in sorted(self._schema.beyla_only):
             if self._get(key) is not None:
-                yield self._at("warning", key, "only Grafana Beyla reads this key; OBI ignores it", None)
+                yield self._at("beyla", key, "only Grafana Beyla reads this key; OBI ignores it", None)
 
     def meaning(self) -> Iterator[ConfigFinding]:
         """What OBI asks of a document besides its shape: versions, an exporter, something to instrument."""
@@ -113,21 +117,21 @@ class _Validator:
             yield from self._versions()
             yield from self._pipelines()
             if self._mode == "standalone" and not self._exports_v2():
-                yield self._at("error", "", *_NO_EXPORTER_V2)
+                yield self._at("exporter", "", *_NO_EXPORTER_V2)
             return
         if self._mode == "standalone":
             if not self._exports_v1():
-                yield self._at("error", "", *_NO_EXPORTER_V1)
+                yield self._at("exporter", "", *_NO_EXPORTER_V1)
             elif not (self._instruments_v1() or self._sees_network_v1()):
-                yield self._at("error", "", *_NOTHING_TO_DO)
+                yield self._at("target", "", *_NOTHING_TO_DO)
 
     def _judge(self, visit: Visit) -> Iterator[ConfigFinding]:
         match visit:
             case Unknown(path=path, nearest=near):
                 hint = f"did you mean {near}?" if near else "remove it"
-                yield self._place("error", path, f"{self._program()} has no key {dotted(path)}", hint)
+                yield self._place("unknown-key", path, f"{self._program()} has no key {dotted(path)}", hint)
             case Misshapen(path=path, expected=shape, value=value):
-                yield self._place("error", path, f"{shape} was expected, not {_shown(value)}", None)
+                yield self._place("value", path, f"{shape} was expected, not {_shown(value)}", None)
             # What a variable holds is known only where OBI runs.
             case Leaf(value=value) as leaf if not (isinstance(value, str) and _INTERPOLATION.search(value)):
                 yield from self._judge_leaf(leaf)
@@ -138,20 +142,20 @@ class _Validator:
             choices = self._schema.choices(leaf.kind)
             near = nearest(str(leaf.value), choices) if choices else None
             hint = f"did you mean {near}?" if near else None
-            yield self._place("error", leaf.path, f"{words} was expected, not {_shown(leaf.value)}", hint)
+            yield self._place("value", leaf.path, f"{words} was expected, not {_shown(leaf.value)}", hint)
         elif leaf.kind == "endpoint" and leaf.value and not _ENDPOINT.fullmatch(str(leaf.value)):
             hint = "write it like http://collector.observability.svc:4318"
-            yield self._place("error", leaf.path, f"the URL {_shown(leaf.value)} must have a scheme and a host", hint)
+            yield self._place("value", leaf.path, f"the URL {_shown(leaf.value)} must have a scheme and a host", hint)
 
     def _versions(self) -> Iterator[ConfigFinding]:
         numbers = _NUMBERS.match(self._version or "")
         if numbers and tuple(int(part or 0) for part in numbers.groups()) < FIRST_V2:
             hint = "write a v1 document, or use OBI v0.11.0 or newer"
-            yield self._at("error", "", f"OBI {self._version} does not read v2 documents", hint)
+            yield self._at("version", "", f"OBI {self._version} does not read v2 documents", hint)
         if self._mode == "receiver":
             return
         if self._get("file_format") is None:
-            yield self._at("error", "", "file_format is missing", 'write file_format: "1.0"')
+            yield self._at("version", "", "file_format is missing", 'write file_format: "1.0"')
         if self._get("extensions.obi.version") is None:
             yield self._at(
                 "error", "", "extensions.obi.version is missing", 'write extensions: {obi: {version: "2.0"}}'
@@ -160,15 +164,15 @@ class _Validator:
     def _pipelines(self) -> Iterator[ConfigFinding]:
         """OBI reports what of the standard's pipelines it does not do."""
         if self._get("disabled") is True:
-            yield self._at("error", "disabled", "OBI does not support disabled: true", "remove it")
+            yield self._at("pipeline", "disabled", "OBI does not support disabled: true", "remove it")
         if self._get("propagator"):
-            yield self._at("error", "propagator", "OBI does not support a propagator", "remove it")
+            yield self._at("pipeline", "propagator", "OBI does not support a propagator", "remove it")
         if len(_list(self._get("tracer_provider.processors"))) > 1:
-            yield self._at("error", "tracer_provider.processors", "OBI supports one batch processor", None)
+            yield self._at("pipeline", "tracer_provider.processors", "OBI supports one batch processor", None)
         readers = _list(self._get("meter_provider.readers"))
         for kind in ("periodic", "pull"):
             if sum(isinstance(reader, dict) and kind in reader for reader in readers) > 1:
-                yield self._at("error", "meter_provider.readers", f"OBI supports one {kind} reader", None)
+                yield self._at("pipeline", "meter_provider.readers", f"OBI supports one {kind} reader", None)
 
     # --- v1: what OBI asks for before it starts ---
 
@@ -238,19 +242,19 @@ class _Validator:
             value = value.get(part) if isinstance(value, dict) else None
         return value
 
-    def _at(self, severity: Literal["error", "warning"], key: str, message: str, hint: str | None) -> ConfigFinding:
-        return self._place(severity, tuple(key.split(".")) if key else (), message, hint)
+    def _at(self, rule: str, key: str, message: str, hint: str | None) -> ConfigFinding:
+        return self._place(rule, tuple(key.split(".")) if key else (), message, hint)
 
-    def _place(
-        self, severity: Literal["error", "warning"], path: Path, message: str, hint: str | None
-    ) -> ConfigFinding:
+    def _place(self, rule: str, path: Path, message: str, hint: str | None) -> ConfigFinding:
         line, column = self._read.places.get(path, (1, 1))
-        return ConfigFinding(severity, dotted(path), line, column, message, hint)
+        severity: Literal["error", "warning"] = "warning" if rule in _DOUBTFUL else "error"
+        return ConfigFinding(rule, severity, dotted(path), line, column, message, hint)
 
     def _program(self) -> str:
         return "OBI's v1 configuration" if self._schema.version == "v1" else "OBI's v2 configuration"
 
 
+_DOUBTFUL = frozenset({"deprecated", "beyla"})
 _NO_EXPORTER_V1 = (
     "nothing is exported: OBI needs one of trace_printer, otel_metrics_export, otel_traces_export, prometheus_export",
     "set otel_traces_export.endpoint, or trace_printer: text to try it out",

@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from obi_mcp.obi.config import Mode
+from obi_mcp.obi.config import Mode, validate
 from obi_mcp.obi.config_text import read_config, write_config
+from obi_mcp.obi.pipelines import move_pipelines
 from obi_mcp.obi.selectors import move_selectors
 from obi_mcp.policy.config_schema import config_schema, dotted, version_of
 from obi_mcp.policy.shipped import shipped_policy
@@ -32,8 +33,6 @@ _STATS = {
 _PAYLOADS = ("graphql", "elasticsearch", "aws", "sqlpp", "jsonrpc", "enrichment")
 _GENAI = ("openai", "anthropic", "gemini", "qwen", "bedrock", "mcp", "embedding", "rerank", "retrieval", "ollama")
 _KUBERNETES_MODE = {"true": "enabled", "false": "disabled", "autodetect": "autodetect"}
-_DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?)(h|ms|m|s)")
-_MILLISECONDS = {"h": 3_600_000, "m": 60_000, "s": 1000, "ms": 1}
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +64,10 @@ def migrate(text: str, *, mode: Mode = "standalone") -> Migration:
     data = read.data or {}
     if version_of(data) == "v2" or (mode == "receiver" and "version" in data):
         return Migration(problem=f"the document is already a {mode} v2 configuration")
+    # INVARIANT: the parts of a migration rely on every known key having a value of its type.
+    wrong = next((finding for finding in validate(text, mode=mode) if finding.rule == "value"), None)
+    if wrong is not None:
+        return Migration(problem=str(wrong))
     return _Migration(copy.deepcopy(data), mode).run()
 
 
@@ -103,8 +106,8 @@ class _Migration:
         self._cidrs()
         self._resource()
         self._log_level()
-        self._traces()
-        self._metrics()
+        if self._mode == "standalone":
+            move_pipelines(self)
         for key, target in _table("moves").items():
             self.move(key, target)
         for key, targets in _table("copies").items():
@@ -223,84 +226,6 @@ class _Migration:
         if isinstance(level, str) and self.put("log_level", level.lower()):
             self.take("log_level")
 
-    def _traces(self) -> None:
-        self._sampler()
-        exporter = self._otlp("otel_traces_export")
-        if exporter is None:
-            return
-        batch: dict[str, Any] = {"exporter": exporter}
-        for key, name in (("queue_size", "max_queue_size"), ("max_queue_size", "max_queue_size")):
-            value = self.take(f"otel_traces_export.{key}")
-            if value is not None:
-                batch.setdefault(name, value)
-        size = self.take("otel_traces_export.batch_max_size")
-        if size is not None:
-            batch["max_export_batch_size"] = size
-        delay = self._milliseconds("otel_traces_export.batch_timeout")
-        if delay is not None:
-            batch["schedule_delay"] = delay
-        self.put("tracer_provider.processors", [{"batch": batch}])
-
-    def _sampler(self) -> None:
-        name = self.peek("otel_traces_export.sampler.name")
-        argument = self.peek("otel_traces_export.sampler.arg")
-        made = _sampler(name, argument)
-        if made is not None and self.put("tracer_provider.sampler", made):
-            self.take("otel_traces_export.sampler")
-
-    def _metrics(self) -> None:
-        readers: list[dict[str, Any]] = []
-        exporter = self._otlp("otel_metrics_export")
-        if exporter is not None:
-            aggregation = self.take("otel_metrics_export.histogram_aggregation")
-            if aggregation is not None:
-                next(iter(exporter.values()))["default_histogram_aggregation"] = aggregation
-            periodic: dict[str, Any] = {"exporter": exporter}
-            interval = self._milliseconds("otel_metrics_export.interval")
-            if interval is not None:
-                periodic["interval"] = interval
-            readers.append({"periodic": periodic})
-        port = self.peek("prometheus_export.port")
-        if port and self._mode == "standalone":
-            self.take("prometheus_export.port")
-            readers.append({"pull": {"exporter": {"prometheus/development": {"port": port}}}})
-            if self.peek("prometheus_export.path") == "/metrics":
-                self.take("prometheus_export.path")  # what it is without the key, too
-        if readers:
-            self.put("meter_provider.readers", readers)
-        for section in ("otel_metrics_export", "prometheus_export"):
-            if self.peek(f"{section}.instrumentations") == ["*"]:
-                self.take(f"{section}.instrumentations")  # the default of both
-
-    def _otlp(self, section: str) -> dict[str, Any] | None:
-        """The exporter of a section, taken from it; None where it has no endpoint, or one that v2 cannot say."""
-        endpoint, protocol = self.peek(f"{section}.endpoint"), self.peek(f"{section}.protocol")
-        if not isinstance(endpoint, str) or not endpoint or self._mode == "receiver":
-            return None
-        if protocol not in (None, "", "grpc", "http/protobuf", "http/json"):
-            self.keep(f"{section}.protocol", f"v2 has no exporter for the protocol {protocol!r}")
-            self.keep(f"{section}.endpoint", f"v2 has no exporter for the protocol {protocol!r}")
-            return None
-        self.take(f"{section}.endpoint")
-        self.take(f"{section}.protocol")
-        if self.peek(f"{section}.insecure_skip_verify") is False:
-            self.take(f"{section}.insecure_skip_verify")
-        if protocol == "grpc" or (not protocol and endpoint.rstrip("/").endswith(":4317")):
-            return {"otlp_grpc": {"endpoint": endpoint, "tls": {"insecure": endpoint.startswith("http://")}}}
-        self.note(
-            f"{section}: HTTP exporters in v2 are documented for OBI v0.14.0; validate with the version that you run"
-        )
-        return {"otlp_http": {"endpoint": endpoint, "encoding": "json" if protocol == "http/json" else "protobuf"}}
-
-    def _milliseconds(self, key: str) -> int | None:
-        """A duration in milliseconds, taken; None where there is none, or it is a variable."""
-        value = self.peek(key)
-        parts = _DURATION.findall(value) if isinstance(value, str) else []
-        if not parts or "".join(number + unit for number, unit in parts) != value:
-            return None
-        self.take(key)
-        return int(sum(float(number) * _MILLISECONDS[unit] for number, unit in parts))
-
     # --- the end ---
 
     def _reason(self, key: str) -> str:
@@ -331,18 +256,6 @@ class _Migration:
 def _table(name: str) -> dict[str, Any]:
     data: dict[str, dict[str, Any]] = json.loads((shipped_policy() / "obi" / "moves.json").read_text("utf-8"))
     return data[name]
-
-
-def _sampler(name: Any, argument: Any) -> dict[str, Any] | None:
-    simple: dict[str, dict[str, Any]] = {"always_on": {"always_on": {}}, "always_off": {"always_off": {}}}
-    try:
-        simple["traceidratio"] = {"trace_id_ratio_based": {"ratio": float(argument)}}
-    except (TypeError, ValueError):
-        pass
-    if isinstance(name, str) and name.startswith("parentbased_"):
-        root = simple.get(name.removeprefix("parentbased_"))
-        return {"parent_based": {"root": root}} if root else None
-    return simple.get(name) if isinstance(name, str) else None
 
 
 def _drop(data: dict[str, Any], parts: list[str]) -> None:

@@ -7,7 +7,10 @@ inclusions are written in reverse. Rules replace v2's built-in exclusions, so v1
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from obi_mcp.obi.source import Source
 
 _POLICY = "~.capture.policy"
 _PROCESS = {"exe_path": "exe_path_glob", "languages": "language_glob", "cmd_args": "cmd_args_glob"}
@@ -37,16 +40,6 @@ _EXCLUSIONS = (
     "discovery.default_otlp_grpc_port",
 )
 _REGULAR = ("discovery.services", "discovery.exclude_services", "executable_path", "executable_name")
-
-
-class Source(Protocol):
-    """The migration that the selectors belong to."""
-
-    def peek(self, key: str) -> Any: ...
-    def take(self, key: str) -> Any: ...
-    def put(self, target: str, value: Any) -> bool: ...
-    def keep(self, key: str, reason: str) -> None: ...
-    def note(self, text: str) -> None: ...
 
 
 def move_selectors(source: Source) -> bool:
@@ -83,10 +76,22 @@ def _fallback(source: Source) -> dict[str, Any]:
     port = source.take("open_port")
     if port is not None:
         process["open_ports"] = str(port)
-    pids = source.take("target_pids")
-    if pids is not None:
-        process["target_pids"] = pids if isinstance(pids, list) else [pids]
+    pids = _pids(source.peek("target_pids"))
+    if pids:
+        process["target_pids"] = pids
+        source.take("target_pids")
     return process
+
+
+def _pids(value: Any) -> list[int] | None:
+    """Process ids as numbers; None for ranges and variables, which v2 does not take."""
+    items = value.split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
+    numbers = [str(item).strip() for item in items]
+    return (
+        [int(number) for number in numbers]
+        if all(number.isascii() and number.isdigit() for number in numbers)
+        else None
+    )
 
 
 def _excluded(source: Source) -> list[dict[str, Any]]:

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from obi_mcp.obi.config import validate
+from obi_mcp.obi.config import MODES, Mode, validate
 from obi_mcp.obi.config_command import answer_migrate
 from obi_mcp.obi.migration import migrate, migrate_environment
 from obi_mcp.policy.config_schema import config_schema
+from obi_mcp.policy.scope import Scope
+from obi_mcp.policy.shipped import shipped_policy
+from obi_mcp.policy.telemetry_config import judge_config
 
 CASES = Path(__file__).parents[2] / "cases" / "obi-config"
 MIGRATED: list[dict[str, Any]] = yaml.safe_load((CASES / "migrated.yaml").read_text("utf-8"))
@@ -104,11 +110,65 @@ def test_beylas_variables_get_the_names_that_obi_reads() -> None:
     assert [entry.key for entry in unmoved] == ["BEYLA_OPEN_PORT", "BEYLA_NO_SUCH"]
 
 
+KEYS = sorted({key for shape in config_schema("v1").shapes.values() for key in shape} | {"file_format", "extensions"})
+ANY = st.none() | st.booleans() | st.integers(0, 70000) | st.sampled_from(["", "text", "http://a.b.svc:4317", "${X}"])
+WORDS = {"duration": "1m30s", "ip": "10.0.0.1", "interface": "local", "propagation": "all", "log level": "WARN"}
+WORDS |= {"endpoint": "http://a.b.svc:4317", "cidr": "10.0.0.0/8", "ports": "80,90-99"}
+DOCUMENTS = st.recursive(
+    ANY, lambda below: st.lists(below, max_size=3) | st.dictionaries(st.sampled_from(KEYS), below, max_size=4)
+)
+
+
+def valid(kind: str) -> st.SearchStrategy[Any]:
+    """Values of one type of the v1 schema."""
+    schema = config_schema("v1")
+    word, _, rest = kind.partition(" ")
+    if kind.startswith("@"):
+        keys = {key: valid(below) for key, below in schema.shapes[kind[1:]].items()}
+        few = st.sets(st.sampled_from(sorted(keys)), max_size=6)
+        return few.flatmap(lambda names: st.fixed_dictionaries({name: keys[name] for name in sorted(names)}))
+    if word in ("list", "map"):
+        below = valid(rest)
+        return (
+            st.lists(below, max_size=2) if word == "list" else st.dictionaries(st.sampled_from("ab"), below, max_size=2)
+        )
+    choices = schema.choices(kind)
+    if choices is not None:
+        return st.sampled_from(choices)
+    simple: dict[str, st.SearchStrategy[Any]] = {
+        "bool": st.booleans(),
+        "int": st.integers(0, 9),
+        "number": st.just(0.5),
+    }
+    return simple.get(kind, st.just(WORDS.get(kind, "x")))
+
+
+@given(DOCUMENTS)
+@settings(max_examples=300, deadline=None)
+def test_no_document_breaks_the_readers(data: Any) -> None:
+    text = json.dumps(data)
+    validate(text)
+    judge_config(text, scope=Scope(), path="data")
+    migration = migrate(text)
+    assert (migration.problem is None) == bool(migration.text)
+    if migration.text:
+        assert [str(finding) for finding in validate(migration.text) if finding.rule in ("unknown-key", "yaml")] == []
+
+
+@given(valid("@Config"), st.sampled_from(MODES))
+@settings(max_examples=300, deadline=None)
+def test_every_key_is_moved_or_reported_and_the_result_has_only_v2s_keys(data: Any, mode: Mode) -> None:
+    text = json.dumps(data)
+    assert [str(finding) for finding in validate(text, mode=mode) if finding.rule in ("unknown-key", "value")] == []
+    migration = migrate(text, mode=mode)
+    assert migration.problem is None
+    wrong = {"unknown-key", "yaml", "value", "version", "pipeline"}
+    assert [str(finding) for finding in validate(migration.text, mode=mode) if finding.rule in wrong] == []
+    again = migrate(json.dumps(data, sort_keys=True), mode=mode)
+    assert {entry.key for entry in again.unmoved} == {entry.key for entry in migration.unmoved}
+
+
 def test_every_documented_move_starts_and_ends_at_a_key() -> None:
-    import json
-
-    from obi_mcp.policy.shipped import shipped_policy
-
     def knows(version: str, key: str) -> bool:
         schema = config_schema(version)
         shape = schema.root
