@@ -26,11 +26,14 @@ from tests.unit.policy.manifest_cases import (
 
 from obi_mcp.errors import PolicyError
 from obi_mcp.policy.manifest import ManifestPolicy, Mode, Need
+from obi_mcp.policy.manifest.findings import shown
+from obi_mcp.policy.manifest.pods import config_argument
 from obi_mcp.policy.model import Document, Violation
 from obi_mcp.policy.scope import Scope
 from obi_mcp.policy.shipped import shipped_policy
 
 SCOPE = Scope()
+POD: list[str | int] = ["spec", "template", "spec"]
 OPAQUE = ("status", "managedFields", "fieldsV1", "data")
 
 
@@ -94,6 +97,71 @@ def test_an_environment_attack_is_refused_at_its_path(attack: dict[str, Any]) ->
     variables.append(attack["put"])
     where = f"spec.template.spec.containers[0].env[{len(variables) - 1}].{attack['path']}"
     assert (attack["rule"], where) in found(judged(body))
+
+
+@pytest.mark.parametrize(
+    ("words", "file"),
+    [
+        (["-config", "/a.yml"], "/a.yml"),
+        (["--config", "/a.yml"], "/a.yml"),
+        (["-config=/a.yml"], "/a.yml"),
+        (["--config=/a.yml"], "/a.yml"),
+        ([], None),
+        (["-config"], None),
+        (["-config="], None),
+        (["-config", "-x"], None),
+        (["-config", "/a.yml", "validate"], None),
+        (["-config=/a.yml", "validate"], None),
+        (["config", "/a.yml"], None),
+        (["---config", "/a.yml"], None),
+    ],
+)
+def test_the_only_flag_of_obi_names_its_configuration(words: list[str], file: str | None) -> None:
+    assert config_argument(words) == file
+
+
+@pytest.mark.parametrize(
+    ("kind", "at", "value", "reason", "hint"),
+    [
+        ("DaemonSet", [*POD, "hostAliass"], [], "spec.template.spec.hostAliass is not", "did you mean hostAliases?"),
+        ("DaemonSet", ["spec", "zzz"], [], "spec.zzz is not", "known here: minReadySeconds"),
+        ("DaemonSet", [*POD, "hostPID"], {"a": 1}, "is an object, not true or false", "write true or false"),
+        ("DaemonSet", [*POD, "hostPID"], [1], "is a list, not true or false", "write true or false"),
+        ("DaemonSet", [*POD, "hostPID"], "x\n", "is 'x\\n', not true or false", "write true or false"),
+        ("DaemonSet", [*POD, "hostIPC"], True, "is true, not false", "write false"),
+        ("ConfigMap", ["metadata", "labels", "app.kubernetes.io/nam"], "x", "is not on", "app.kubernetes.io/name"),
+        (
+            "DaemonSet",
+            [*POD, "containers", 0, "env"],
+            [{"name": "BEYLA_OPEN_PORT"}],
+            "OBI never",
+            "OTEL_EBPF_OPEN_PORT",
+        ),
+        ("DaemonSet", [*POD, "containers", 0, "env"], [{"name": "OTEL_EBPF_PORT"}], "OBI reads no", "OTEL_EBPF_"),
+    ],
+)
+def test_a_violation_names_the_value_and_the_way_out(
+    kind: str, at: list[str | int], value: Any, reason: str, hint: str
+) -> None:
+    body = body_of(kind)
+    put(body, at, value)
+    violation = judged(body)[0]
+    assert reason in violation.reason
+    assert hint in (violation.hint or "")
+
+
+def test_a_kind_that_is_not_written_is_named() -> None:
+    reasons = {}
+    for kind in ("Secret", "Job"):
+        body = {"apiVersion": "v1", "kind": kind, "metadata": {"name": "x", "namespace": "obi"}}
+        reasons[kind] = judged(body)[0].reason
+    assert reasons == {"Secret": "a Secret is never written", "Job": "Job is not a kind of OBI's"}
+
+
+def test_what_is_long_is_cut() -> None:
+    assert shown("x" * 500) == "'" + "x" * 78 + "…"
+    values: list[object] = [True, None, 5, {}, []]
+    assert [shown(value) for value in values] == ["true", "null", "5", "an object", "a list"]
 
 
 def test_every_violation_says_what_to_do() -> None:
@@ -273,13 +341,17 @@ CONTAINER: list[str | int] = ["spec", "template", "spec", "containers", 0, "secu
         (["spec", "template", "spec", "priorityClassName"], "obi-high", "manifest.priority", []),
     ],
 )
-def test_what_weakens_is_said(at: list[str | int], value: Any, rule: str, without: list[str]) -> None:
+def test_what_weakens_is_said_once(at: list[str | int], value: Any, rule: str, without: list[str]) -> None:
     """``without``: what is refused where no privileged containers are allowed."""
     body = body_of("DaemonSet")
     put(body, at, value)
     judgement = manifest_policy().judge(Document(0, body), scope=SCOPE, batch=good("complete"))
     assert judgement.passed
-    assert rule in {warning.rule for warning in judgement.warnings}
+    before = manifest_policy().judge(Document(0, body_of("DaemonSet")), scope=SCOPE, batch=good("complete")).warnings
+    assert {warning.rule for warning in before} == {"manifest.confinement"}
+    more = {(warning.rule, warning.path) for warning in judgement.warnings} - {(w.rule, w.path) for w in before}
+    where = at if value != {"type": "Unconfined"} else [*at, "type"]
+    assert more == ({(rule, path_of(where))} if at[-1] != "appArmorProfile" else set())
     assert [rule for rule, _ in found(judged(body, replace(SCOPE, allow_privileged=False)))] == without
 
 
