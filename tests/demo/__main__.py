@@ -38,7 +38,7 @@ def main() -> int:
     except KeyboardInterrupt:
         print("\ninterrupted; everything was stopped", file=sys.stderr)
         return 130
-    transcript.progress("done: every step was as expected, and everything was stopped")
+    transcript.end()
     return 0
 
 

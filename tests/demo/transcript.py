@@ -17,6 +17,7 @@ class Transcript:
 
     stream: TextIO = field(default_factory=lambda: sys.stdout)
     number: int = 0
+    omitted: int = 0
     began: float = field(default_factory=time.monotonic)
 
     def heading(self, title: str) -> None:
@@ -25,7 +26,13 @@ class Transcript:
 
     def left_out(self, title: str, why: str) -> None:
         self.number += 1
+        self.omitted += 1
         self._write(f"\n{self.number:2}. {title}\n    LEFT OUT: {why}")
+
+    def end(self) -> None:
+        """The last line: how many steps there were, and how many were left out."""
+        omitted = f", {self.omitted} left out" if self.omitted else ""
+        self.progress(f"done: {self.number - self.omitted} steps as expected{omitted}, and everything was stopped")
 
     def progress(self, text: str) -> None:
         """A line of set-up, with the seconds since the demo began."""

@@ -12,6 +12,8 @@ import pytest
 from tests.unit.documentation import ROOT, Shown, fenced, run_cli, transcripts
 
 from obi_mcp.cli.verbs import VERBS
+from obi_mcp.config import Settings
+from obi_mcp.policy.engine import Policy
 from obi_mcp.policy.model import Access
 
 README = ROOT / "README.md"
@@ -104,8 +106,35 @@ def test_every_decision_is_in_the_index() -> None:
     files = sorted(path for path in folder.glob("*.md") if path.name != "README.md")
     rows = []
     for path in files:
-        number, _, title = path.read_text("utf-8").splitlines()[0].removeprefix("# ").partition(". ")
-        assert path.name.startswith(f"{int(number):04d}-")
-        rows.append(f"| {number} | [{title}]({path.name}) |")
+        heading = re.fullmatch(r"# 0*(?P<number>\d+)[.:] (?P<title>.+)", path.read_text("utf-8").splitlines()[0])
+        assert heading is not None, path.name
+        assert path.name.startswith(f"{int(heading['number']):04d}-")
+        rows.append(f"| {heading['number']} | [{heading['title']}]({path.name}) |")
     index = (folder / "README.md").read_text(encoding="utf-8")
     assert [line for line in index.splitlines() if re.match(r"\| \d", line)] == rows
+
+
+def test_every_command_of_the_first_hour_is_allowed() -> None:
+    policy = Policy.load(Settings())
+    lines = [line for block in fenced(ROOT / "docs" / "first-hour.md", "tools") for line in block.splitlines()]
+    assert len(lines) > 20
+    refused = []
+    for line in lines:
+        tool, _, command = line.partition(": ")
+        assert tool in {"obi_kubectl", "obi_helm", "obi_explain_command"}
+        decision = policy.decide(command, access=Access.NON_DESTRUCTIVE)
+        if not decision.allowed:
+            refused.append((command, decision.reason))
+    assert refused == []
+
+
+def test_the_first_hour_needs_more_than_read_only_for_changes_alone() -> None:
+    policy = Policy.load(Settings())
+    text = (ROOT / "docs" / "first-hour.md").read_text(encoding="utf-8")
+    looking, _, changing = text.partition("\n## A change\n")
+    needed = {
+        policy.decide(command, access=Access.FULL).access
+        for command in re.findall(r"^obi_(?:kubectl|helm): (.+)$", looking, re.MULTILINE)
+    }
+    assert needed == {Access.READ_ONLY}
+    assert "At `non-destructive`." in changing
