@@ -30,6 +30,7 @@ _METADATA_KEY = re.compile(r"([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?/)?[A-Za-z0-9]
 # Bookkeeping of helm, kubectl and the API server, which no change may touch.
 _BOOKKEEPING = re.compile(r"(.*\.)?(helm\.sh|kubernetes\.io|k8s\.io)/.*|app\.kubernetes\.io/.*")
 _NEVER_PATCHED = frozenset({"ownerReferences", "finalizers", "managedFields", "selfLink", "uid", "resourceVersion"})
+_OPERATIONS = frozenset({"add", "replace", "remove"})
 _MAX_PATCH_BYTES = 65_536
 
 
@@ -157,11 +158,26 @@ def _check_patch(draft: Draft) -> None:
         patch = _strict_json(text)
     except ValueError as error:
         raise draft.deny(f"the patch is not plain JSON: {error}", at=given, hint=draft.rule.hint) from None
+    if isinstance(patch, list):
+        _check_operations(draft, given, patch)
     if not isinstance(patch, dict if draft.command.value("type", "strategic") != "json" else list):
         raise draft.deny("the patch has not the form of its --type", at=given, hint=draft.rule.hint)
     for path, value in _leaves(patch, ""):
         _check_leaf(draft, given, path, value)
     draft.put("patch", json.dumps(patch, ensure_ascii=True, allow_nan=False, separators=(",", ":")))
+
+
+def _check_operations(draft: Draft, at: Flag | None, patch: list[Any]) -> None:
+    """A JSON patch may add, replace and remove: copy and move carry what is redacted to where it is not, and test asks
+    about it. Raises: Denied."""
+    for operation in patch:
+        name = operation.get("op") if isinstance(operation, dict) else None
+        if name not in _OPERATIONS or not isinstance(operation.get("path"), str) or "from" in operation:
+            raise draft.deny(
+                f"the patch operation {name!r} is not one of {', '.join(sorted(_OPERATIONS))} with a path",
+                at=at,
+                hint=draft.rule.hint,
+            )
 
 
 def _check_leaf(draft: Draft, at: Flag | None, path: str, value: object) -> None:

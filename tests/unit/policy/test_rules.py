@@ -118,3 +118,21 @@ def test_the_rule_that_decides(command: str, scope: dict[str, Any], rule: str) -
 )  # fmt: skip
 def test_durations_are_read_as_go_reads_them(text: str, expected: float) -> None:
     assert seconds(text) == expected
+
+
+def test_the_page_about_the_language_names_everything_in_it() -> None:
+    page = (SCHEMA.parent / "README.md").read_text("utf-8")
+    definitions = json.loads((SCHEMA / "rule.schema.json").read_text("utf-8"))["$defs"]
+    targets = definitions["targets"]["properties"]
+    words = {
+        *definitions["rule"]["properties"],
+        *definitions["rule"]["properties"]["operands"]["enum"],
+        *definitions["rule"]["properties"]["output"]["items"]["enum"],
+        *targets,
+        *targets["confine"]["items"]["enum"],
+        *targets["matches"]["enum"],
+        *definitions["flags"]["properties"],
+        *definitions["words"]["properties"],
+        *definitions["example"]["oneOf"][1]["properties"],
+    }
+    assert sorted(word for word in words if word not in page) == []
