@@ -192,17 +192,19 @@ def test_a_start_that_is_cut_off_leaves_nothing(name: str, moment: str, how: sig
     argv = [sys.executable, str(SANDBOX), "up", "--instance", name, "--nodes", "1"]
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as started:
         assert started.stderr is not None
+        told = []
         for line in started.stderr:
+            told.append(line)
             if moment in line:
                 started.send_signal(how)
         code = started.wait()
     if how is signal.SIGKILL:
         # Nothing could be cleaned up then; all that is there is found by the instance's name.
-        assert code == -signal.SIGKILL
+        assert code == -signal.SIGKILL, told
         assert load(name) is not None
         subprocess.run([sys.executable, str(SANDBOX), "down", "--instance", name], check=True)
     else:
-        assert code == 143
+        assert code == 143, told
     assert traces(name) == []
     assert [path.read_text() for path in SYSCTLS] == values
 

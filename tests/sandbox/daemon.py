@@ -15,6 +15,8 @@ from tests.sandbox.instance import Instance, SandboxError
 NSENTER = "/usr/bin/nsenter"
 NETNS_DIRECTORY = Path("/run/netns")
 STOP_DEADLINE_S = 5.0
+INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
+LOG_LINES = 8
 _POLL_S = 0.01
 
 
@@ -79,8 +81,9 @@ def require_alive(instance: Instance, daemons: Iterable[Daemon]) -> None:
     """Raises: SandboxError with the end of the log of the first that died."""
     for daemon in daemons:
         if not daemon.alive():
-            lines = instance.log(daemon.name).read_text(encoding="utf-8", errors="replace").splitlines()
-            raise SandboxError(f"{daemon.name} has ended; its log ends:\n" + "\n".join(lines[-8:]))
+            text = instance.log(daemon.name).read_text(encoding="utf-8", errors="replace")
+            end = "\n".join(text.splitlines()[-LOG_LINES:])
+            raise SandboxError(f"{daemon.name} has ended{_known_cause(text)}; its log ends:\n{end}")
 
 
 def stop(daemons: Iterable[Daemon]) -> None:
@@ -113,6 +116,16 @@ def kill_inhabitants(netns: Iterable[str], cgroups: Iterable[Path]) -> None:
             _kill(pid)
             _reap(pid)
         time.sleep(_POLL_S)
+
+
+def _known_cause(log: str) -> str:
+    """What a log says in words that do not name it."""
+    if "inotify" in log and "too many open files" in log:
+        most = INOTIFY.read_text(encoding="utf-8").strip()
+        return (
+            f", for want of inotify instances: {most} is the most, a sandbox takes 19; stop another or raise {INOTIFY}"
+        )
+    return ""
 
 
 def _entering(netns: str | None, mounts_of: Daemon | None) -> list[str]:
