@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from obi_mcp.policy.scope import Scope
 
 _MOST_REPAIRS = 5
+_LONGEST_LINE = 2000
 _PROGRAMS = ("kubectl ", "helm ", "obi ")
 
 
@@ -31,7 +32,8 @@ def hint_for(refusal: Decision, pipeline: Pipeline, call: Call, stage: int, judg
     mended = _mended(refusal, pipeline, call, stage, judge) if isinstance(refusal, Refusal) else None
     if mended is not None:
         line = command_line(*mended)
-        return line if call.stdin is None else f"with the same stdin: {line}"
+        if len(line) <= _LONGEST_LINE:
+            return line if call.stdin is None else f"with the same stdin: {line}"
     rule = judge.index.find(refusal.rule) if refusal.hint is None and refusal.rule else None
     return filled(rule.hint if rule else refusal.hint, judge.grounds.scope)
 
