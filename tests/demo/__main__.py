@@ -93,6 +93,8 @@ async def _session(files: ServerFiles, place: Place, transcript: Transcript) -> 
 
 async def _play_step(step: Step, stage: Stage) -> None:
     lacking = stage.place.lacks(step.needs)
+    if lacking is None and (unknown := [name for name in step.wants if not stage.facts.get(name)]):
+        lacking = f"the pod that was looked at declares no {' and no '.join(unknown)}"
     if lacking is not None:
         stage.transcript.left_out(step.title, lacking)
         return

@@ -30,6 +30,7 @@ class FlowMeasurement:
     tool: str
     command: str
     needs: Needs = Needs.COUNTED_TRAFFIC
+    wants: tuple[str, ...] = ("port",)
 
     async def play(self, stage: Stage) -> None:
         sandbox = stage.place.sandbox

@@ -62,7 +62,7 @@ STEPS: tuple[Step, ...] = (
         PODS,
         Runs(
             hides=("obi-helper",),
-            learn=r"^(?P<namespace>\S+)\t(?P<pod>\S+)\t{node}\tRunning\t(?P<port>\d+)\t(?P<owner>\S+)$",
+            learn=r"^(?P<namespace>\S+)\t(?P<pod>\S+)\t{node}\tRunning\t(?P<port>\d*)\t(?P<owner>\S+)$",
             checks=("membership",),
         ),
     ),
@@ -75,9 +75,10 @@ STEPS: tuple[Step, ...] = (
     CommandStep(
         "OBI's own metrics, through the API server's pod proxy",
         "obi_kubectl",
-        METRICS + " | grep -v '^#' | grep -E '(obi|beyla)_' | sort | head -n 5",
-        Runs(shows=(r"^(obi|beyla)_\w+.* \S+$",), checks=("membership",)),
+        METRICS + " | grep -E '^(obi|beyla|http|rpc|db)_' | sort | head -n 5",
+        Runs(shows=(r"^[a-z]+_\w+.* \S+$",), checks=("membership",)),
         needs=Needs.ANSWERING_POD,
+        wants=("port",),
     ),
     FlowMeasurement(
         "The flow metric against bytes that were really sent", "obi_kubectl", METRICS + " | grep flow_bytes_total"

@@ -78,6 +78,10 @@ class Step(Protocol):
     @property
     def needs(self) -> Needs: ...
 
+    @property
+    def wants(self) -> tuple[str, ...]:
+        """Facts that must have been learned and not be empty; else the step is left out."""
+
     async def play(self, stage: Stage) -> None: ...
 
 
@@ -210,6 +214,7 @@ class CommandStep:
     expect: Expectation
     stdin: str | None = None
     needs: Needs = Needs.NOTHING
+    wants: tuple[str, ...] = ()
 
     async def play(self, stage: Stage) -> None:
         command = stage.fill(self.command)
@@ -227,6 +232,7 @@ class ToolList:
     title: str
     tools: tuple[str, ...]
     needs: Needs = Needs.NOTHING
+    wants: tuple[str, ...] = ()
 
     async def play(self, stage: Stage) -> None:
         listed = (await stage.client.list_tools()).tools
