@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from obi_mcp.policy.rule import Rule
     from obi_mcp.policy.targets import Targets
 
-_LONGEST_REASON = 1000
 NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?\Z")
 NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._:-]{0,251}[A-Za-z0-9])?\Z")
 
@@ -114,8 +113,6 @@ class Draft:
     ) -> Denied:
         """The refusal to raise. ``at``: the flag, operand or word that caused it; None: the command itself."""
         word = at if isinstance(at, int) or at is None else at.word
-        if len(reason) > _LONGEST_REASON:
-            reason = f"{reason[: _LONGEST_REASON - 1]}…"
         return Denied(
             Refusal(
                 "deny",

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from obi_mcp.policy.resource import ResourceTable
     from obi_mcp.policy.scope import Scope
 
+_LONGEST_REASON = 1000
+
 
 class Policy:
     """All rules over one scope. INVARIANT: never changed after it was built, save for its memories."""
@@ -125,7 +127,7 @@ class Policy:
         return Decision(
             effect="deny",
             rule="hard.program" if unknown else "syntax",
-            reason=f"{error.message}: {HARD['hard.program'].because}" if unknown else error.message,
+            reason=_short(f"{error.message}: {HARD['hard.program'].because}" if unknown else error.message),
             hint=hint,
             at=Place(stage=error.stage, word=error.word, column=error.column),
         )
@@ -135,7 +137,7 @@ class Policy:
         return Decision(
             effect="deny",
             rule=refusal.rule,
-            reason=refusal.reason,
+            reason=_short(refusal.reason),
             access=refusal.access,
             hint=hint_for(refusal, pipeline, call, stage, self.judge),
             at=located(refusal.at, text, pipeline.stages()[stage], stage),
@@ -206,6 +208,11 @@ class Policy:
         if reason is not None:
             raise Denied(_denied(decision, reason))
         return Approved(decision, (head,), (), stdin, output or Output())
+
+
+def _short(reason: str) -> str:
+    """A reason of bounded length: it may quote a word of 64 KiB."""
+    return reason if len(reason) <= _LONGEST_REASON else f"{reason[: _LONGEST_REASON - 1]}…"
 
 
 def _in_context(pipeline: Pipeline, context: str | None) -> Pipeline:
