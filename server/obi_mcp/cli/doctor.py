@@ -42,6 +42,7 @@ def look(settings: Settings) -> list[Finding]:
     """Every finding, host first."""
     found = [findings.settings_finding(settings), findings.policy_finding(settings)]
     policy_holds = found[-1].severity == "ok"
+    found.extend(findings.kubeconfig_findings(settings, os.environ))
     found.extend(_asked(settings) if policy_holds else [])
     found.append(findings.chart_finding(settings))
     found.append(findings.audit_finding(settings))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import platform
 import resource
-from collections.abc import Iterator
+import stat
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -61,6 +62,24 @@ def policy_finding(settings: Settings) -> Finding:
         return of_error("policy", error)
     own = f", with your rules in {settings.policy_directory}" if settings.policy_directory else ""
     return Finding("policy", "ok", f"every rule is valid and every example holds{own}")
+
+
+def kubeconfig_findings(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Whether the kubeconfig files that kubectl will read are there, readable, and nobody else's to read."""
+    named = settings.programs.kubeconfig or environ.get("KUBECONFIG") or f"{environ.get('HOME', '')}/.kube/config"
+    for name in filter(None, named.split(os.pathsep)):
+        file = Path(name)
+        subject = "kubeconfig file"
+        if not file.exists():
+            step = "name the file: --kubeconfig, programs.kubeconfig or KUBECONFIG; in a container, mount it"
+            yield Finding(subject, "problem", f"{file} is not there", step)
+        elif not os.access(file, os.R_OK):
+            step = "run the server as its owner: in a container, --user $(id -u):$(id -g)"
+            yield Finding(subject, "problem", f"{file} may not be read by user {os.geteuid()}", step)
+        elif file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
+            yield Finding(subject, "note", f"{file} may be read by others", f"chmod 600 {file}")
+        else:
+            yield Finding(subject, "ok", str(file))
 
 
 def audit_finding(settings: Settings) -> Finding:

@@ -11,6 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from obi_mcp.cli.findings import Finding, of_error
+from obi_mcp.cli.findings_endpoints import endpoint_finding
 from obi_mcp.config import Settings
 from obi_mcp.enforcer.model import Answer, Call
 from obi_mcp.errors import ClusterUnreachable, ObiMcpError
@@ -18,6 +19,7 @@ from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.base import Road
 
 QUESTION_TIMEOUT_S = 10.0
+MAX_ANSWER_BYTES = 1_000_000
 CALLER = "obi-mcp doctor"
 
 
@@ -59,6 +61,7 @@ async def _context_findings(road: Road, settings: Settings, context: str) -> lis
     client = version.get("clientVersion") or {}
     found = [_skew(subject, str(client.get("gitVersion", "?")), str(server.get("gitVersion", "?")))]
     found.extend(await _rights(road, settings, context, named))
+    found.extend(await _endpoints(road, settings, context, named))
     return found
 
 
@@ -107,6 +110,15 @@ async def _rights(road: Road, settings: Settings, context: str, named: str | Non
     return [Finding(subject, "ok", f"may read OBI's objects in {namespace}, and is no administrator")]
 
 
+async def _endpoints(road: Road, settings: Settings, context: str, named: str | None) -> list[Finding]:
+    """Where OBI sends its telemetry; nothing when OBI's objects cannot be read, which another finding says."""
+    try:
+        listed = _json(await _ask(road, "kubectl get daemonsets,deployments,configmaps -A -o json", named))
+    except ObiMcpError:
+        return []
+    return [endpoint_finding(f"telemetry from {context}", listed.get("items") or (), settings.scope)]
+
+
 async def _may(road: Road, command: str, context: str | None) -> bool | None:
     """What ``auth can-i`` says; None where it says nothing."""
     try:
@@ -118,7 +130,15 @@ async def _may(road: Road, command: str, context: str | None) -> bool | None:
 
 async def _ask(road: Road, command: str, context: str | None = None) -> Answer:
     return await road.run(
-        Call(command, "doctor", context=context, access=Access.READ_ONLY, timeout_s=QUESTION_TIMEOUT_S, caller=CALLER)
+        Call(
+            command,
+            "doctor",
+            context=context,
+            access=Access.READ_ONLY,
+            timeout_s=QUESTION_TIMEOUT_S,
+            max_bytes=MAX_ANSWER_BYTES,
+            caller=CALLER,
+        )
     )
 
 

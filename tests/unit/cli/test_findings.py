@@ -5,11 +5,15 @@ from __future__ import annotations
 import resource
 from pathlib import Path
 
+import pytest
+
 from obi_mcp.audit import AuditEntry, AuditLog
 from obi_mcp.cli import findings
 from obi_mcp.cli.findings import Finding
+from obi_mcp.cli.findings_endpoints import endpoint_finding
 from obi_mcp.config import Audit, Programs, Settings
 from obi_mcp.policy.model import Access
+from obi_mcp.policy.scope import Scope
 from obi_mcp.process.kernel import landlock_abi
 
 
@@ -60,6 +64,73 @@ def test_a_chart_store_without_charts_is_a_problem_when_it_was_configured(tmp_pa
     (tmp_path / "obi").mkdir()
     (tmp_path / "obi/Chart.yaml").write_text("name: obi\n")
     assert of(findings.chart_finding(store)) == ("ok", f"{tmp_path}: obi")
+
+
+KUBECONFIGS: list[tuple[str, int | None, str, str]] = [
+    # what, the file's mode (None: not there), severity, evidence
+    ("the owner's alone", 0o600, "ok", "{file}"),
+    ("readable by all", 0o644, "note", "{file} may be read by others"),
+    ("not there", None, "problem", "{file} is not there"),
+]
+
+
+@pytest.mark.parametrize(("what", "mode", "severity", "evidence"), KUBECONFIGS, ids=[row[0] for row in KUBECONFIGS])
+def test_a_kubeconfig_is_there_and_its_owners_alone(
+    what: str, mode: int | None, severity: str, evidence: str, tmp_path: Path
+) -> None:
+    file = tmp_path / ".kube/config"
+    file.parent.mkdir()
+    if mode is not None:
+        file.touch(mode)
+        file.chmod(mode)
+    expected = [(severity, evidence.format(file=file))]
+    named = Settings(programs=Programs(kubeconfig=str(file)))
+    assert [of(found) for found in findings.kubeconfig_findings(named, {})] == expected
+    assert [of(found) for found in findings.kubeconfig_findings(Settings(), {"KUBECONFIG": str(file)})] == expected
+    assert [of(found) for found in findings.kubeconfig_findings(Settings(), {"HOME": str(tmp_path)})] == expected
+
+
+WORKLOAD = {
+    "kind": "DaemonSet",
+    "spec": {
+        "template": {
+            "spec": {
+                "containers": [
+                    {
+                        "env": [
+                            {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "https://tempo.example.com:4318"},
+                            {"name": "OTEL_EBPF_OPEN_PORT", "value": "8080"},
+                            {"name": "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "valueFrom": {"fieldRef": {}}},
+                        ]
+                    }
+                ]
+            }
+        }
+    },
+}
+CONFIG = {
+    "kind": "ConfigMap",
+    "data": {
+        "obi.yml": "otel_traces_export:\n  endpoint: http://collector.observability.svc:4318\n"
+        "otel_metrics_export: {endpoint: 'https://mimir.example.com'}\n",
+        "notes.txt": "endpoint: https://nobody.example.com",
+        "broken.yaml": "endpoint: [",
+    },
+}
+
+
+def test_endpoints_in_use_elsewhere_are_named_with_the_line_to_add() -> None:
+    found = endpoint_finding("telemetry", [WORKLOAD, CONFIG], Scope())
+    assert found == Finding(
+        "telemetry",
+        "note",
+        "OBI sends telemetry to https://mimir.example.com, https://tempo.example.com:4318, which scope.endpoints does "
+        "not list",
+        "if that is right, add to the configuration: scope: {endpoints: "
+        '["https://mimir.example.com", "https://tempo.example.com:4318"]}',
+    )
+    listed = Scope(endpoints=("https://mimir.example.com", "https://tempo.example.com:4318"))
+    assert of(endpoint_finding("telemetry", [WORKLOAD, CONFIG], listed))[0] == "ok"
 
 
 def test_few_open_files_are_noted() -> None:
