@@ -238,6 +238,12 @@ def test_an_alias_weighs_what_it_stands_for() -> None:
     assert "once aliases are expanded" in refused(f"{HEAD}a: &x {'y' * 300_000}\nb: [*x, *x, *x, *x]").message
 
 
+@pytest.mark.parametrize("item", ["[]", "{}", "''", "{x: }", "{'': }"])
+def test_an_alias_of_many_small_things_weighs_something(item: str) -> None:
+    many = ", ".join([item] * 60_000)
+    assert "once aliases are expanded" in refused(f"{HEAD}a: &x [{many}]\nb: [{', '.join(['*x'] * 20)}]").message
+
+
 def test_an_alias_does_not_dig_deeper_than_text_may() -> None:
     deep = "[" * 30 + "]" * 30
     assert "levels of nesting" in refused(f"{HEAD}a: &x {deep}\nb: {'[' * 20}*x{']' * 20}").message

@@ -258,6 +258,14 @@ def test_a_sidecar_may_be_added() -> None:
     assert [(need.kind, need.name, need.namespace) for need in judgement.needs] == [("ConfigMap", "obi-config", "shop")]
 
 
+@pytest.mark.parametrize("shared", [False, True, None])
+def test_a_sidecar_may_find_the_process_namespace_in_any_state(shared: bool | None) -> None:
+    before = shop()
+    before["spec"]["template"]["spec"]["shareProcessNamespace"] = shared
+    judgement = judge_sidecar(manifest_policy(), before, Document(0, with_sidecar()), scope=INSTRUMENTED)
+    assert judgement.violations == ()
+
+
 def test_a_sidecar_is_only_for_instrumented_namespaces() -> None:
     assert places(judge(with_sidecar(), SCOPE)) == [("manifest.namespace", "metadata.namespace")]
 
