@@ -18,6 +18,12 @@ from obi_mcp.errors import InvalidCommand, UnknownProgram
 
 MAX_STAGES = 9
 
+# The one command that kubectl would look for a plugin below (kubectl-create-NAME).
+_PLUGIN_PARENT = ("create",)
+# kubectl's main and its kuberc look for these in every word (GetLogVerbosity, getExplicitKuberc), and take what stands
+# between the word's first two equals signs: --selector=9=x,a-v=y logs at level 9.
+_LOOKED_FOR = ("-v=", "--kuberc=")
+
 
 def parse(text: str, grammars: Grammars, *, max_bytes: int = MAX_BYTES) -> Pipeline:
     """The pipeline that ``text`` means: a head and at most eight filters.
@@ -73,8 +79,10 @@ def _unknown_program(program: Token, stage: int, grammars: Grammars) -> UnknownP
 
 def _cobra(grammar: ProgramGrammar, words: Sequence[Token]) -> Command:
     spec, path, rest = _find(grammar, words)
+    if grammar.style == "goflag":
+        _refuse_scattered(grammar, spec, path, rest)
     flags, operands, dash = parse_flags(grammar, spec, path, words, rest)
-    return Command(
+    command = Command(
         grammar.program,
         path,
         tuple(flags),
@@ -82,6 +90,56 @@ def _cobra(grammar: ProgramGrammar, words: Sequence[Token]) -> Command:
         dash,
         grammar.style,
     )
+    if grammar.style == "cobra":
+        _refuse_lost_command(grammar, spec, command)
+    if grammar.program == "kubectl":
+        _refuse_looked_for(command)
+    return command
+
+
+def _refuse_lost_command(grammar: ProgramGrammar, spec: CommandSpec, command: Command) -> None:
+    """Refuse an operand that is one only because cobra took it for a flag's value while it looked for the command.
+
+    INVARIANT: ``Command.argv`` glues values to their flags, so that there it would be looked up as a command.
+    """
+    if not spec.child_names():
+        return
+    for operand in command.operands[: command.dash]:
+        if not operand.text or operand.text == "-":
+            continue
+        if not command.path or not spec.runnable or spec.child(operand.text):
+            raise InvalidCommand(
+                f"{operand.text!r} stands behind a flag that {grammar.program} does not know there",
+                f"write flags after the command: {grammar.program} {' '.join((*command.path, operand.text))} …",
+                word=operand.word - 1,
+            )
+        return
+
+
+def _refuse_scattered(grammar: ProgramGrammar, spec: CommandSpec, path: tuple[str, ...], rest: Sequence[int]) -> None:
+    # STRICTER: obi looks at its first words only; where they are no whole command it starts instrumenting.
+    if path and (not spec.runnable or (rest and rest[0] <= len(path))):
+        name = " ".join((grammar.program, *path))
+        known = ", ".join(f"{name} {child}" for child in spec.child_names())
+        raise InvalidCommand(
+            f"{grammar.program} reads its command from its first words only, and they are not a whole one",
+            f"write one of: {known}" if known else f"start with {name}",
+            word=1,
+        )
+
+
+def _refuse_looked_for(command: Command) -> None:
+    # STRICTER: kubectl stops looking at `--`, we do not.
+    texts = [(value, flag.word) for flag in command.flags for value in flag.values]
+    texts += [(operand.text, operand.word) for operand in command.operands]
+    for text, word in texts:
+        for mark in _LOOKED_FOR:
+            if mark in text:
+                raise InvalidCommand(
+                    f"{text!r} holds {mark!r}, which kubectl takes for a flag wherever it stands",
+                    "choose a value without it",
+                    word=word,
+                )
 
 
 def _find(grammar: ProgramGrammar, words: Sequence[Token]) -> tuple[CommandSpec, tuple[str, ...], list[int]]:
@@ -94,7 +152,7 @@ def _find(grammar: ProgramGrammar, words: Sequence[Token]) -> tuple[CommandSpec,
         if at is None:
             return spec, path, rest
         child = spec.child(words[at].text)
-        if child is None and path and spec.runnable:
+        if child is None and path and spec.runnable and path != _PLUGIN_PARENT:
             return spec, path, rest
         # STRICTER: where a flag stood before this word that the level does not know, cobra guesses whether it takes a
         # value (`kubectl -A get delete cm x` runs delete). We refuse the flag instead.
@@ -139,7 +197,8 @@ def _takes_next(grammar: ProgramGrammar, spec: CommandSpec, text: str) -> bool:
         known = spec.shorts.get(text[1:])
     else:
         return False
-    return known is None or not known.optional
+    # cobra adds the help flags only to the command that it found.
+    return known is None or known.name == "help" or not known.optional
 
 
 def _refuse_guessed_flags(
