@@ -18,7 +18,7 @@ from obi_mcp.errors import InvalidCommand, UnknownProgram
 
 MAX_STAGES = 9
 
-# The one command that kubectl would look for a plugin below (kubectl-create-NAME).
+# The one command that kubectl would look for a plugin below (kubectl-create-NAME), unless a flag follows it.
 _PLUGIN_PARENT = ("create",)
 # kubectl's main and its kuberc look for these in every word (GetLogVerbosity, getExplicitKuberc), and take what stands
 # between the word's first two equals signs: --selector=9=x,a-v=y logs at level 9.
@@ -94,6 +94,8 @@ def _cobra(grammar: ProgramGrammar, words: Sequence[Token]) -> Command:
         _refuse_lost_command(grammar, spec, command)
     if grammar.program == "kubectl":
         _refuse_looked_for(command)
+        if path == _PLUGIN_PARENT and operands and not flags and dash != 0:
+            raise _unknown_command(grammar, spec, path, words[operands[0]], operands[0])
     return command
 
 
@@ -152,7 +154,7 @@ def _find(grammar: ProgramGrammar, words: Sequence[Token]) -> tuple[CommandSpec,
         if at is None:
             return spec, path, rest
         child = spec.child(words[at].text)
-        if child is None and path and spec.runnable and path != _PLUGIN_PARENT:
+        if child is None and path and spec.runnable:
             return spec, path, rest
         # STRICTER: where a flag stood before this word that the level does not know, cobra guesses whether it takes a
         # value (`kubectl -A get delete cm x` runs delete). We refuse the flag instead.
