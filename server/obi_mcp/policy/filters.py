@@ -21,10 +21,10 @@ def judge_filter(draft: Draft) -> None:
     check_flags(draft)
     for flag in draft.command.flags:
         for value in flag.values:
-            if len(value.encode("utf-8", "surrogatepass")) > MAX_TEXT_BYTES:
+            if _too_long(value):
                 raise draft.deny(f"{flag.spelled} has more than {MAX_TEXT_BYTES} bytes", at=flag)
     for operand in draft.command.operands:
-        if len(operand.text.encode("utf-8", "surrogatepass")) > MAX_TEXT_BYTES:
+        if _too_long(operand.text):
             raise draft.deny(f"the operand has more than {MAX_TEXT_BYTES} bytes", at=operand)
     if draft.command.program == "jq":
         _judge_jq(draft)
@@ -34,6 +34,10 @@ def judge_filter(draft: Draft) -> None:
         for operand in draft.command.operands:
             if _REPEATED.search(operand.text):
                 raise draft.deny("tr sets of the form [c*n] are not allowed", at=operand, hint=draft.rule.hint)
+
+
+def _too_long(text: str) -> bool:
+    return len(text) * 4 > MAX_TEXT_BYTES and len(text.encode("utf-8", "surrogatepass")) > MAX_TEXT_BYTES
 
 
 def _judge_jq(draft: Draft) -> None:

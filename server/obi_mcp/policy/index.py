@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from obi_mcp.errors import PolicyError
@@ -16,23 +17,44 @@ if TYPE_CHECKING:
 Key = tuple[str, tuple[str, ...]]
 
 
+@dataclass(frozen=True, slots=True)
+class Candidates:
+    """Rules of one command, those of the lower access level first; ``broadest`` is about the most kinds."""
+
+    rules: tuple[Rule, ...]
+    broadest: Rule
+
+    @classmethod
+    def of(cls, rules: Sequence[Rule]) -> Candidates | None:
+        """Of no rules: None."""
+        return cls(tuple(rules), max(rules, key=lambda rule: len(rule.targets.kinds))) if rules else None
+
+
 class RuleIndex:
-    """Rules by program and command path, those of the lower access level first."""
+    """Rules by program and command path."""
 
     def __init__(self, rules: Iterable[Rule]) -> None:
         self.rules = tuple(rules)
         found: dict[Key, list[Rule]] = {}
         for rule in sorted(self.rules, key=lambda rule: rule.access):
             found.setdefault((rule.program, rule.command), []).append(rule)
-        self._by_command = {key: tuple(rules) for key, rules in found.items()}
+        self._plain = {key: Candidates.of([rule for rule in all_ if not rule.when]) for key, all_ in found.items()}
+        self._flagged = {
+            key: tuple(
+                (flag, made)
+                for flag in dict.fromkeys(rule.when for rule in all_ if rule.when)
+                if (made := Candidates.of([rule for rule in all_ if rule.when == flag]))
+            )
+            for key, all_ in found.items()
+        }
 
-    def candidates(self, command: Command) -> tuple[Rule, ...]:
+    def candidates(self, command: Command) -> Candidates | None:
         """The rules that are about this command: those for a flag that it has, else those for no flag."""
-        rules = self._by_command.get((command.program, command.path), ())
-        if len(rules) < 2:
-            return rules
-        flagged = tuple(rule for rule in rules if rule.when and command.flag(rule.when))
-        return flagged or tuple(rule for rule in rules if not rule.when)
+        key = (command.program, command.path)
+        for flag, candidates in self._flagged.get(key, ()):
+            if command.flag(flag) is not None:
+                return candidates
+        return self._plain.get(key)
 
     def find(self, rule_id: str) -> Rule | None:
         """The rule of that id."""

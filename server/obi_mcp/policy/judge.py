@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from obi_mcp.errors import Denied
@@ -36,14 +35,16 @@ class Judge:
     def head(self, command: Command, call: Call) -> Draft:
         """The draft of the first rule that allows the head. Raises: Denied, by the rule that got furthest."""
         hard.check(command, self._forbidden.get(command.program, _NO_FLAGS))
-        rules = self.index.candidates(command)
-        if not rules:
+        candidates = self.index.candidates(command)
+        if candidates is None:
             raise self._no_rule(command)
-        broadest = Draft(command, rules[0] if len(rules) == 1 else _broadest(rules), call, self.grounds)
+        broadest = Draft(command, candidates.broadest, call, self.grounds)
         about = ABOUT.get(broadest.rule.operands)
         related = about is None or about(broadest)
         furthest: Denied | None = None
-        for rule in rules:
+        for rule in candidates.rules:
+            if self._idle(rule):
+                continue
             draft = broadest if rule is broadest.rule else Draft(command, rule, call, self.grounds)
             draft.targets = broadest.targets
             if not (related if draft is broadest else about is None or about(draft)):
@@ -59,7 +60,8 @@ class Judge:
     def filter(self, command: Command, call: Call, stage: int) -> Draft:
         """The draft of the first rule that allows the filter. Raises: Denied."""
         refused: Denied | None = None
-        for rule in self.index.candidates(command):
+        candidates = self.index.candidates(command)
+        for rule in candidates.rules if candidates else ():
             draft = Draft(command, rule, call, self.grounds, stage)
             try:
                 judge_filter(draft)
@@ -80,12 +82,17 @@ class Judge:
 
     def allowed_flags(self, command: Command) -> str | None:
         """Instead of a program's own help: the flags that are allowed, or the commands."""
-        rules = self.index.candidates(command)
-        if not rules:
+        candidates = self.index.candidates(command)
+        if candidates is None:
             return self.allowed_lines(command.program)
-        flags = set[str]().union(EVERYWHERE.get(command.program, ()), *(rule.flags.allow for rule in rules))
+        first = candidates.broadest
+        flags = set[str]().union(EVERYWHERE.get(command.program, ()), *(rule.flags.allow for rule in candidates.rules))
         named = ", ".join(f"--{name}" for name in sorted(flags))
-        return f"flags of {rules[0].line} that are allowed: {named}; see obi-mcp policy explain {rules[0].id}"
+        return f"flags of {first.line} that are allowed: {named}; see obi-mcp policy explain {first.id}"
+
+    def _idle(self, rule: Rule) -> bool:
+        """A rule about instrumented namespaces where there are none."""
+        return not self.grounds.instrumented and "status" in rule.targets.confine
 
     def _no_rule(self, command: Command, stage: int = 0) -> Denied:
         line = " ".join((command.program, *command.path))
@@ -123,11 +130,6 @@ def _check_context(draft: Draft) -> None:
             repair=draft.without(given.name),
             depth=1,
         )
-
-
-def _broadest(rules: Sequence[Rule]) -> Rule:
-    """The rule about the most kinds: in its name a command is refused that no rule is about."""
-    return max(rules, key=lambda rule: len(rule.targets.kinds))
 
 
 def _depth(denied: Denied) -> int:
