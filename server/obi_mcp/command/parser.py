@@ -80,7 +80,7 @@ def _unknown_program(program: Token, stage: int, grammars: Grammars) -> UnknownP
 def _cobra(grammar: ProgramGrammar, words: Sequence[Token]) -> Command:
     spec, path, rest = _find(grammar, words)
     if grammar.style == "goflag":
-        _refuse_scattered(grammar, spec, path, rest)
+        _refuse_scattered(grammar, path, rest)
     flags, operands, dash = parse_flags(grammar, spec, path, words, rest)
     command = Command(
         grammar.program,
@@ -118,15 +118,12 @@ def _refuse_lost_command(grammar: ProgramGrammar, spec: CommandSpec, command: Co
         return
 
 
-def _refuse_scattered(grammar: ProgramGrammar, spec: CommandSpec, path: tuple[str, ...], rest: Sequence[int]) -> None:
-    # STRICTER: obi looks at its first words only; where they are no whole command it starts instrumenting.
-    if path and (not spec.runnable or (rest and rest[0] <= len(path))):
+def _refuse_scattered(grammar: ProgramGrammar, path: tuple[str, ...], rest: Sequence[int]) -> None:
+    # STRICTER: obi looks at its first words only; where they are no command it starts instrumenting.
+    if rest and rest[0] <= len(path):
         name = " ".join((grammar.program, *path))
-        known = ", ".join(f"{name} {child}" for child in spec.child_names())
         raise InvalidCommand(
-            f"{grammar.program} reads its command from its first words only, and they are not a whole one",
-            f"write one of: {known}" if known else f"start with {name}",
-            word=1,
+            f"{grammar.program} takes only its first words for a command", f"start with {name}", word=rest[0]
         )
 
 

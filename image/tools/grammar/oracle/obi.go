@@ -7,8 +7,8 @@ import (
 	"io"
 )
 
-// ServeObi reads `config validate|migrate` with Go's own flag package, as obi does. It has no tree: any other vector
-// is answered as the root's, whose only flag is -config.
+// ServeObi reads `config validate|migrate` with Go's own flag package, as obi does. It has no tree: `config` alone has
+// no flags, and any other vector is the root's, whose only flag is -config.
 func ServeObi(in io.Reader, out io.Writer) error {
 	lines := bufio.NewScanner(in)
 	lines.Buffer(make([]byte, 1<<20), 1<<24)
@@ -66,23 +66,21 @@ func readObi(args []string) Reading {
 	set := flag.NewFlagSet("obi", flag.ContinueOnError)
 	set.SetOutput(io.Discard)
 	declare := func(name string, isBool bool) { set.Var(obiValue{name, &out, isBool}, name, "") }
-	rest := args
+	path := 2
 	switch {
 	case len(args) > 1 && args[0] == "config" && args[1] == "validate":
 		declare("mode", false)
 	case len(args) > 1 && args[0] == "config" && args[1] == "migrate":
 		declare("mode", false)
 		declare("allow-partial", true)
+	case len(args) > 0 && args[0] == "config":
+		path = 1
 	default:
+		path = 0
 		declare("config", false)
-		if err := set.Parse(args); err != nil {
-			out.Error = err.Error()
-		}
-		out.Operands = append(out.Operands, set.Args()...)
-		return out
 	}
-	out.Path, rest = args[:2], args[2:]
-	if err := set.Parse(rest); err != nil {
+	out.Path = args[:path]
+	if err := set.Parse(args[path:]); err != nil {
 		out.Error = err.Error()
 		return out
 	}
