@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -22,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(scope="session")
 def sandbox() -> Iterator[Sandbox]:
     """A sandbox of this session's own, with cluster-admin in its kubeconfig."""
-    with Sandbox.up("tests") as running:
+    with Sandbox.up(f"tests-{os.getpid()}") as running:
         yield running
 
 

@@ -235,3 +235,54 @@ def kubectl(programs_bin: Path, sandbox: Sandbox, *arguments: str, stdin: str | 
         text=True,
     )
     return done.stdout
+
+
+FIRST = """
+apiVersion: v1
+kind: Namespace
+metadata: {name: obi-system, labels: {app.kubernetes.io/part-of: obi}}
+---
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: obi-config
+  namespace: obi-system
+  labels: {app.kubernetes.io/part-of: obi, app.kubernetes.io/name: obi}
+data:
+  obi-config.yml: |
+    log_level: INFO
+"""
+
+# Good by its text; the API server refuses two ports of one number.
+REFUSED = """---
+apiVersion: v1
+kind: Service
+metadata: {name: obi, namespace: obi-system, labels: {app.kubernetes.io/part-of: obi}}
+spec:
+  selector: {app.kubernetes.io/part-of: obi}
+  ports: [{name: a, port: 9090}, {name: b, port: 9090}]
+"""
+
+
+@pytest.mark.parametrize("verb", ["apply", "create"])
+async def test_a_first_deployment_makes_its_namespace_first(
+    serve: Serve, sandbox: Sandbox, programs_bin: Path, verb: str
+) -> None:
+    async with serve("non-destructive") as session:
+        dry = await session.kubectl(f"{verb} -f - --dry-run=server", stdin=FIRST)
+        outcome = await session.kubectl(f"{verb} -f -", stdin=FIRST)
+    made = kubectl(programs_bin, sandbox, "get", "configmap", "-n", "obi-system", "-o", "name")
+    kubectl(programs_bin, sandbox, "delete", "namespace", "obi-system")
+    assert dry.code == "denied" and "does not exist yet" in dry.text
+    assert not outcome.is_error, outcome.text
+    assert "configmap/obi-config" in made
+
+
+async def test_a_first_deployment_that_is_refused_leaves_no_namespace(
+    serve: Serve, sandbox: Sandbox, programs_bin: Path
+) -> None:
+    async with serve("non-destructive") as session:
+        outcome = await session.kubectl("apply -f -", stdin=FIRST + REFUSED)
+    kubectl(programs_bin, sandbox, "wait", "--for=delete", "namespace/obi-system", "--timeout=30s")
+    assert outcome.is_error and outcome.code == "program_failed", outcome.text
+    assert "obi-system" not in kubectl(programs_bin, sandbox, "get", "namespaces", "-o", "name")

@@ -31,7 +31,8 @@ class Proved:
     """What proving one check gave besides its result: how the head must run so that what was proved is what runs.
 
     ``heads`` replaces the head's argument vector (one run per pod); ``members`` are the uids that may pass; ``source``
-    is what the head would print, where proving it has printed it already; ``afterwards`` is asked when the command has
+    is what the head would print, where proving it has printed it already; ``stdin`` what it reads, where that is less
+    than what was decided on; ``afterwards`` is asked when the command has
     run, whether what stands there now is what was judged.
     """
 
@@ -40,6 +41,7 @@ class Proved:
     members: frozenset[str] | None = None
     skipped: int = 0
     source: bytes | None = None
+    stdin: bytes | None = None
     afterwards: Callable[[], Awaitable[Difference | None]] | None = None
 
 

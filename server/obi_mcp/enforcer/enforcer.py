@@ -174,6 +174,7 @@ class Enforcer:
             access=case.access,
             results=[proof.result for proof in proofs],
             heads=heads,
+            stdin=next((proof.stdin for proof in proofs if proof.stdin is not None), None),
             skipped=sum(proof.skipped for proof in proofs),
             members=frozenset[str]().union(*members) if members else None,
         )

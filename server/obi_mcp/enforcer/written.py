@@ -10,6 +10,7 @@ from typing import Any
 
 from obi_mcp.command.model import Command, Flag
 from obi_mcp.enforcer.case import Case, Proved, absent, failed, passed
+from obi_mcp.enforcer.first import make_namespaces, missing_namespaces
 from obi_mcp.enforcer.members import selector_text
 from obi_mcp.errors import InvalidDocument, ProgramFailed
 from obi_mcp.policy.documents import canonical, documents_of
@@ -29,25 +30,43 @@ async def prove_documents(case: Case, check: Check, spec: DocumentsSpec) -> Prov
     """
     documents = case.decision.documents
     befores = await asyncio.gather(*(_before(case, document) for document in documents))
-    for document, before in zip(documents, befores, strict=True):
-        if spec.verb == "delete":
-            entry = case.resources.for_object(document.api_version, document.kind)
-            if before is None or entry is None:
-                return Proved(absent(check))
-            if not (await case.members.prove(before, entry.resource, None, write=True)).ours:
-                return Proved(absent(check))
-        else:
-            judgement = judge_before(before, _entry(case, document).resource, scope=case.scope)
-            if refusal := _refusal(check, judgement, document):
-                return refusal
     if spec.verb == "delete":
-        return Proved(passed(check))
-    afters = await _dry_run(case, replace_verb(case, spec.verb), canonical(documents))
+        return await _removed(case, check, documents, befores)
+    for document, before in zip(documents, befores, strict=True):
+        judgement = judge_before(before, _entry(case, document).resource, scope=case.scope)
+        if refusal := _refusal(check, judgement, document):
+            return refusal
+    command = replace_verb(case, spec.verb)
+    missing = missing_namespaces(documents, befores)
+    if missing:
+        alone = await _dry_run(case, command, canonical(missing))
+        proved = await judge_written(case, check, missing, [None] * len(missing), alone)
+        refused = (await make_namespaces(case, check, missing)) if proved.result.passed else proved
+        if refused is not None:
+            return refused
+        if spec.verb == "create":
+            # They exist now: creating them again would fail.
+            pairs = [pair for pair in zip(documents, befores, strict=True) if pair[0] not in missing]
+            documents, befores = tuple(pair[0] for pair in pairs), [pair[1] for pair in pairs]
+        else:
+            befores = await asyncio.gather(*(_before(case, document) for document in documents))
+    afters = await _dry_run(case, command, canonical(documents))
     if _identities(case, afters) != _identities(case, documents):
         return Proved(
             failed(check, "the API server would write other objects than the ones submitted", "submit them one by one")
         )
-    return await judge_written(case, check, documents, befores, afters)
+    proved = await judge_written(case, check, documents, befores, afters)
+    return replace(proved, stdin=canonical(documents)) if missing and spec.verb == "create" else proved
+
+
+async def _removed(
+    case: Case, check: Check, documents: Sequence[Document], befores: Sequence[Mapping[str, Any] | None]
+) -> Proved:
+    for document, before in zip(documents, befores, strict=True):
+        resource = _entry(case, document).resource
+        if before is None or not (await case.members.prove(before, resource, None, write=True)).ours:
+            return Proved(absent(check))
+    return Proved(passed(check))
 
 
 async def prove_change(case: Case, check: Check, spec: ChangeSpec) -> Proved:

@@ -22,7 +22,7 @@ from obi_mcp.policy.hard_names import HARD
 from obi_mcp.policy.hints import hint_for, is_command
 from obi_mcp.policy.index import RuleIndex
 from obi_mcp.policy.judge import CONTEXT_FLAGS, Judge
-from obi_mcp.policy.model import Access, Approved, CheckResult, Decision, Output, Place
+from obi_mcp.policy.model import Access, Approved, CheckResult, Decision, Document, Output, Place
 from obi_mcp.policy.places import located
 
 if TYPE_CHECKING:
@@ -208,6 +208,36 @@ class Policy:
         if reason is not None:
             raise Denied(_denied(decision, reason))
         return Approved(decision, (head,), (), stdin, output or Output())
+
+    def approve_namespaces(self, decision: Decision, *, access: Access) -> Approved:
+        """The Namespaces of a first deployment alone, by the decided command: what goes into them cannot be dry-run
+        before they exist. They have been judged from their text and by their own dry run.
+
+        Raises: Denied unless the decision is an apply or create at this level that brings a Namespace.
+        """
+        pipeline, namespaces = decision.pipeline, _namespaces(decision)
+        if not decision.allowed or pipeline is None or decision.access is None or decision.access > access:
+            raise Denied(decision)
+        head = pipeline.head
+        if head.path not in {("apply",), ("create",)} or decision.access is Access.READ_ONLY or not namespaces:
+            raise Denied(_denied(decision, "only an apply or create that brings a Namespace makes it first"))
+        return Approved(decision, (head.argv(),), (), canonical(namespaces), Output(head="raw"))
+
+    def approve_removal(self, decision: Decision, names: Sequence[str]) -> Approved:
+        """Takes back Namespaces that ``approve_namespaces`` made for this decision and that are empty.
+
+        Raises: Denied for a Namespace that the decision does not bring.
+        """
+        made = [document for document in _namespaces(decision) if document.name in names]
+        if decision.pipeline is None or not made or len(made) != len(set(names)):
+            raise Denied(_denied(decision, "only a Namespace that this call made is taken back"))
+        context = decision.pipeline.head.value("context")
+        flags = (*((f"--context={context}",) if context else ()), "--wait=false", "--filename=-")
+        return Approved(decision, (("kubectl", "delete", *flags),), (), canonical(made), Output(head="raw"))
+
+
+def _namespaces(decision: Decision) -> tuple[Document, ...]:
+    return tuple(document for document in decision.documents if document.identity[:2] == ("v1", "Namespace"))
 
 
 def _short(reason: str) -> str:

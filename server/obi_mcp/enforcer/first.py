@@ -1,0 +1,70 @@
+"""A first deployment: a batch that brings its own Namespace cannot be dry-run in it before it exists.
+
+So the Namespace is judged and made first, then the rest is dry-run and judged; if that refuses, the Namespace that was
+just made is removed again while it is empty.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from obi_mcp.enforcer.case import Case, Proved, failed
+from obi_mcp.errors import ProgramFailed
+from obi_mcp.policy.model import Access, Check, Document
+
+_EVERY_NAMESPACE_HAS = frozenset({("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")})
+
+
+def missing_namespaces(documents: Sequence[Document], befores: Sequence[object | None]) -> tuple[Document, ...]:
+    """Namespaces of the batch that do not exist, and that something else of the batch goes into."""
+    used = {document.namespace for document in documents if document.kind != "Namespace"}
+    pairs = zip(documents, befores, strict=True)
+    return tuple(doc for doc, before in pairs if doc.kind == "Namespace" and before is None and doc.name in used)
+
+
+async def make_namespaces(case: Case, check: Check, missing: Sequence[Document]) -> Proved | None:
+    """Make them, and note how to take them back; a refusal where the call itself is a read. Raises: ProgramFailed."""
+    names = tuple(document.name for document in missing)
+    if case.decision.access is Access.READ_ONLY:
+        return Proved(
+            failed(
+                check,
+                f"the namespace {names[0]} does not exist yet, so the API server cannot make a dry run of what goes "
+                "into it",
+                "apply the Namespace alone first, or apply the whole batch: its Namespace is then made first",
+            )
+        )
+    completed = await case.run_own(case.policy.approve_namespaces(case.decision, access=case.access))
+    if completed.exit_code != 0:
+        said = completed.stderr.decode("utf-8", "replace").strip()[:600]
+        raise ProgramFailed(f"the namespace {names[0]} could not be made: {said}")
+    case.undo.append(lambda: _take_back(case, names))
+    return None
+
+
+async def _take_back(case: Case, names: Sequence[str]) -> None:
+    """Remove the Namespaces while nothing stands in them but what every namespace gets."""
+    empty = [name for name in names if await _is_empty(case, name)]
+    if empty:
+        await case.run_own(case.policy.approve_removal(case.decision, empty))
+
+
+async def _is_empty(case: Case, namespace: str) -> bool:
+    resources = [
+        entry.resource for entry in case.resources.entries if entry.resource.namespaced and entry.reading != "never"
+    ]
+    kinds = [resource for resource in resources if resource.kind not in {"Event", "PodMetrics"}]
+    found = await asyncio.gather(*(_names(case, kind.plural, namespace) for kind in kinds))
+    return not {name for names in found for name in names} - _EVERY_NAMESPACE_HAS
+
+
+async def _names(case: Case, plural: str, namespace: str) -> list[tuple[str, str]]:
+    entry = case.resources.find(plural)
+    if entry is None:
+        return []
+    try:
+        bodies = await case.cluster.list(entry.resource, namespace, "")
+    except ProgramFailed:
+        return []  # a kind whose CRD this cluster does not have
+    return [(entry.resource.kind, str((body.get("metadata") or {}).get("name", ""))) for body in bodies]
