@@ -80,7 +80,7 @@ def _unknown_program(program: Token, stage: int, grammars: Grammars) -> UnknownP
 def _cobra(grammar: ProgramGrammar, words: Sequence[Token]) -> Command:
     spec, path, rest = _find(grammar, words)
     if grammar.style == "goflag":
-        _refuse_scattered(grammar, path, rest)
+        _refuse_scattered(grammar, spec, path, rest)
     flags, operands, dash = parse_flags(grammar, spec, path, words, rest)
     command = Command(
         grammar.program,
@@ -104,7 +104,7 @@ def _refuse_lost_command(grammar: ProgramGrammar, spec: CommandSpec, command: Co
 
     INVARIANT: ``Command.argv`` glues values to their flags, so that there it would be looked up as a command.
     """
-    if not spec.child_names():
+    if spec.runnable and not spec.child_names():
         return
     for operand in command.operands[: command.dash]:
         if not operand.text or operand.text == "-":
@@ -118,13 +118,16 @@ def _refuse_lost_command(grammar: ProgramGrammar, spec: CommandSpec, command: Co
         return
 
 
-def _refuse_scattered(grammar: ProgramGrammar, path: tuple[str, ...], rest: Sequence[int]) -> None:
+def _refuse_scattered(grammar: ProgramGrammar, spec: CommandSpec, path: tuple[str, ...], rest: Sequence[int]) -> None:
     # STRICTER: obi looks at its first words only; where they are no command it starts instrumenting.
+    name = " ".join((grammar.program, *path))
     if rest and rest[0] <= len(path):
-        name = " ".join((grammar.program, *path))
         raise InvalidCommand(
             f"{grammar.program} takes only its first words for a command", f"start with {name}", word=rest[0]
         )
+    if path and not spec.runnable:
+        known = ", ".join(f"{name} {child}" for child in spec.child_names())
+        raise InvalidCommand(f"{name} is not a whole command", f"write one of: {known}", word=len(path))
 
 
 def _refuse_looked_for(command: Command) -> None:
