@@ -13,6 +13,7 @@ help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: venv programs sandbox ## everything that the rest needs: Python packages, kubectl, helm, jq, the test cluster's programs
+	@ln -sf "$$($(PYTHON) image/programs.py --print-bin | tail -n 1)"/{kubectl,helm,jq} $(BIN)/
 
 demo: setup ## a real MCP session against a real API server, from nothing to its transcript (KUBE_CONTEXT=… uses a cluster of yours)
 	$(BIN)/python -m tests.demo $(if $(KUBE_CONTEXT),--context "$(KUBE_CONTEXT)")
