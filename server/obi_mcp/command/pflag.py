@@ -14,6 +14,8 @@ from obi_mcp.errors import InvalidCommand
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
 _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}\Z")
+# Flags of helm's that set the same variable, so that the last one counts (the oracle found them).
+_SAME = {"atomic": "rollback-on-failure", "force": "force-replace", "colour": "color"}
 _DURATION = re.compile(r"[+-]?(?:0|(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|µs|ms|s|m|h))+)\Z")
 
 
@@ -104,11 +106,12 @@ class _FlagSet:
         return value
 
     def _set(self, at: int, flag: FlagSpec, spelled: str, value: str) -> None:
-        if flag.name in self.seen and not flag.repeat:
+        kept = _SAME.get(flag.name, flag.name)
+        if kept in self.seen and not flag.repeat:
             raise InvalidCommand(
                 f"the flag --{flag.name} is given twice", "give it once: the program would keep the last", word=at
             )
-        self.seen.add(flag.name)
+        self.seen.add(kept)
         check = _VALUES.get(flag.type)
         try:
             values = check(value) if check else (value,)
