@@ -17,8 +17,10 @@ MAX_BYTES = 65_536
 
 # Runs that mean nothing to a shell, so that most of a line is read by the regular expression engine.
 _PLAIN = re.compile(r"[A-Za-z0-9_./:=,@%+^-]+")
-# A whole plain word with the blanks before it: nearly every word of nearly every line.
-_WORD = re.compile(r"[ \t]*([A-Za-z0-9_./:=,@%+^-]+)(?=[ \t|]|\Z)")
+# A whole word with the blanks before it, plain or in single quotes: nearly every word of nearly every line.
+_WORD = re.compile(
+    r"[ \t]*(?:([A-Za-z0-9_./:=,@%+^-]+)|'([^'\x00-\x1f\x7f-\U0010ffff]*)')(?=[ \t|]|\Z)(?:[ \t]+(?=\|))?"
+)
 _SINGLE = re.compile(r"[^'\x00-\x1f\x7f-\U0010ffff]+")
 _DOUBLE = re.compile(r'[^"\\\x00-\x1f\x7f-\U0010ffff]+')
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
@@ -66,11 +68,14 @@ class _Lexer:
     def stages(self) -> tuple[tuple[Token, ...], ...]:
         text, at, end = self.text, 0, len(self.text)
         while at < end:
-            word = _WORD.match(text, at) if self.start is None and self.stage else None
-            if word:
-                self.stage.append(Token(word[1], word.start(1) + 1))
-                at = word.end()
-                continue
+            word = _WORD.match(text, at) if self.start is None else None
+            if word and word.lastindex:
+                plain = word.lastindex == 1
+                if self.stage or not plain or "=" not in word[1]:
+                    start = word.start(1) + 1 if plain else word.start(2)
+                    self.stage.append(Token(word[word.lastindex], start, not plain))
+                    at = word.end()
+                    continue
             run = _PLAIN.match(text, at)
             if run:
                 self._add(at, run.group())
