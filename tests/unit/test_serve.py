@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,23 +14,16 @@ from typing import Any
 import pytest
 from mcp import Client
 from mcp.client.stdio import StdioServerParameters, stdio_client
+from tests.unit.bare import bare_environment, bare_python
 
 from obi_mcp.audit_chain import verify
 
-ROOT = Path(__file__).parents[2]
 GENERATIONS = ["legacy", "auto"]
 each_generation = pytest.mark.parametrize("mode", GENERATIONS)
 
 
 def environment(tmp_path: Path) -> dict[str, str]:
-    """No programs, no kubeconfig; the policy's compiled form in the usual place."""
-    kept = {name: os.environ[name] for name in ("HOME", "XDG_CACHE_HOME") if name in os.environ}
-    return {
-        **kept,
-        "PATH": str(tmp_path),
-        "PYTHONPATH": f"{ROOT}/server",
-        "OBI_MCP_AUDIT__FILE": f"{tmp_path}/audit.log",
-    }
+    return bare_environment(tmp_path, OBI_MCP_AUDIT__FILE=f"{tmp_path}/audit.log")
 
 
 def with_server(
@@ -42,7 +33,10 @@ def with_server(
 
     async def run() -> None:
         parameters = StdioServerParameters(
-            command=sys.executable, args=["-m", "obi_mcp", "serve", *flags], env=environment(tmp_path), cwd=tmp_path
+            command=bare_python(tmp_path),
+            args=["-m", "obi_mcp", "serve", *flags],
+            env=environment(tmp_path),
+            cwd=tmp_path,
         )
         with (tmp_path / "log").open("w") as log:
             async with asyncio.timeout(60), Client(stdio_client(parameters, log), mode=mode) as client:
@@ -119,7 +113,7 @@ def test_a_caller_cannot_raise_its_level(tmp_path: Path) -> None:
 @contextmanager
 def server(tmp_path: Path, *flags: str, **more: str) -> Iterator[subprocess.Popen[bytes]]:
     made = subprocess.Popen(
-        [sys.executable, "-m", "obi_mcp", "serve", *flags],
+        [bare_python(tmp_path), "-m", "obi_mcp", "serve", *flags],
         env={**environment(tmp_path), **more},
         cwd=tmp_path,
         stdin=subprocess.PIPE,

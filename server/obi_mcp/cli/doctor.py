@@ -56,9 +56,14 @@ def _asked(settings: Settings) -> list[Finding]:
     from dataclasses import replace
 
     from obi_mcp.cli.findings_cluster import cluster_findings
-    from obi_mcp.cli.findings_programs import program_findings
+    from obi_mcp.cli.findings_programs import program_findings, version_findings
     from obi_mcp.enforcer.enforcer import Enforcer
     from obi_mcp.policy.engine import Policy
+
+    found = list(program_findings(settings))
+    there = {finding.subject for finding in found if finding.severity == "ok"}
+    if "kubectl" not in there:
+        return found
 
     async def ask() -> list[Finding]:
         # The operator looks, not a caller: the log of the calls may be another server's just now.
@@ -66,11 +71,11 @@ def _asked(settings: Settings) -> list[Finding]:
         audit = AuditLog(replace(settings, audit=Audit()), stderr=quiet)
         enforcer = Enforcer(settings, Policy.load_compiled(settings), audit)
         try:
-            return [finding async for finding in cluster_findings(enforcer, settings)]
+            asked = [finding async for finding in version_findings(enforcer, there)]
+            return [*asked, *[finding async for finding in cluster_findings(enforcer, settings)]]
         finally:
             await enforcer.close()
 
-    found = program_findings(settings)
     try:
         found.extend(asyncio.run(ask()))
     except ObiMcpError as error:

@@ -16,9 +16,11 @@ from obi_mcp.config import Settings
 from obi_mcp.errors import ObiMcpError
 from obi_mcp.policy.shipped import shipped_charts
 from obi_mcp.process.kernel import landlock_abi
+from obi_mcp.process.kubeconfig import SERVICE_ACCOUNT, kubeconfig_paths
 
 Severity = Literal["ok", "note", "problem"]
 
+CALLER = "obi-mcp doctor"
 LEAST_FILES = 512
 """Open files that sixteen commands with their pipes, and the warm channels, may need."""
 
@@ -66,12 +68,16 @@ def policy_finding(settings: Settings) -> Finding:
 
 def kubeconfig_findings(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Whether the kubeconfig files that kubectl will read are there, readable, and nobody else's to read."""
-    named = settings.programs.kubeconfig or environ.get("KUBECONFIG") or f"{environ.get('HOME', '')}/.kube/config"
-    for name in filter(None, named.split(os.pathsep)):
-        file = Path(name)
-        subject = "kubeconfig file"
+    subject = "kubeconfig file"
+    files = kubeconfig_paths(settings.programs.kubeconfig, environ)
+    if not files and os.path.isdir(SERVICE_ACCOUNT):
+        yield Finding(subject, "ok", f"none; the account of this pod, in {SERVICE_ACCOUNT}")
+    elif not files:
+        step = "name one: --kubeconfig, programs.kubeconfig or KUBECONFIG; in a container, mount it"
+        yield Finding(subject, "problem", "none is named, and ~/.kube/config is not there", step)
+    for file in map(Path, files):
         if not file.exists():
-            step = "name the file: --kubeconfig, programs.kubeconfig or KUBECONFIG; in a container, mount it"
+            step = "name one that is: --kubeconfig, programs.kubeconfig or KUBECONFIG; in a container, mount it"
             yield Finding(subject, "problem", f"{file} is not there", step)
         elif not os.access(file, os.R_OK):
             step = "run the server as its owner: in a container, --user $(id -u):$(id -g)"

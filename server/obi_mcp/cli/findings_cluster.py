@@ -10,7 +10,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-from obi_mcp.cli.findings import Finding, of_error
+from obi_mcp.cli.findings import CALLER, Finding, of_error
 from obi_mcp.cli.findings_endpoints import endpoint_finding
 from obi_mcp.config import Settings
 from obi_mcp.enforcer.model import Answer, Call
@@ -20,7 +20,6 @@ from obi_mcp.toolsets.base import Road
 
 QUESTION_TIMEOUT_S = 10.0
 MAX_ANSWER_BYTES = 1_000_000
-CALLER = "obi-mcp doctor"
 
 
 async def cluster_findings(road: Road, settings: Settings) -> AsyncIterator[Finding]:
