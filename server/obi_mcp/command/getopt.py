@@ -34,11 +34,16 @@ def parse_getopt(grammar: ProgramGrammar, words: Sequence[Token]) -> Command:
                 reader.rest_are_operands()
         elif text.startswith("--"):
             reader.long(at, text[2:])
-        elif grammar.numeric and _NUMERIC.match(text):
+        elif grammar.numeric and _NUMERIC.match(text) and _takes_number(grammar.program, at, len(words)):
             reader.set(at, grammar.root.flags[grammar.numeric], text, (str(int(text[1:])),))
         else:
             reader.group(at, text[1:])
     return reader.command()
+
+
+def _takes_number(program: str, at: int, count: int) -> bool:
+    """Whether ``-20`` may stand there: GNU's head takes it only as its first word, tail only as its one word."""
+    return at == 1 if program == "head" else count == 2 if program == "tail" else True
 
 
 def parse_jq(grammar: ProgramGrammar, words: Sequence[Token]) -> Command:

@@ -122,6 +122,8 @@ REFUSED = [  # line, stage, word
     ("kubectl get pods | grep --quiet=yes x", 1, 1),
     ("kubectl get pods | grep -c -c x", 1, 2),
     ("kubectl get pods | head -n", 1, 1),
+    ("kubectl get pods | head -q -5", 1, 2),
+    ("kubectl get pods | tail -5 -q", 1, 1),
     ("kubectl get pods | jq . /etc/passwd", 1, 2),
     ("kubectl get pods | jq . /etc/passwd --args", 1, 2),
     ("kubectl get pods | jq --args --jsonargs . 1", 1, 2),
