@@ -7,7 +7,7 @@ INSTANCE ?= dev
 export PYTHONDONTWRITEBYTECODE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup venv programs sandbox demo test lint format bench grammar sandbox-up sandbox-down lock clean
+.PHONY: help setup venv programs sandbox demo test lint format bench fuzz grammar sandbox-up sandbox-down lock clean
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ format: venv ## put the code into its format
 
 bench: setup ## medians and ratios in one table: decision, batch, raw command, warm read, start-up, memory
 	$(BIN)/python -m tests.bench
+
+fuzz: venv programs ## our parser against the programs' own reading of generated lines (LINES=… SECONDS=… SEED=… FILTERS=…)
+	$(BIN)/python -m tests.fuzz --verbose $(if $(LINES),--lines $(LINES)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(if $(FILTERS),--filters $(FILTERS))
 
 grammar: programs ## regenerate policy/grammar/kubectl.json and helm.json from the pinned programs
 	$(PYTHON) image/programs.py --grammar

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
+
+from tests.fuzz.generator import Generator, Seeds
+from tests.fuzz.judge import Judge, Tally
+from tests.fuzz.oracle import ROOT, Oracles, binaries
 
 from obi_mcp.config import Settings
 from obi_mcp.policy.engine import Policy
-from tests.fuzz.generator import Generator, Seeds
-from tests.fuzz.judge import Judge, Tally
-from tests.fuzz.oracle import Oracles, binaries
 
 CHUNK = 2000
 _TOLD_EVERY_S = 10.0
@@ -49,6 +53,23 @@ class Campaign:
             if left <= 0 or (self.seconds is not None and time.monotonic() - started > self.seconds):
                 return
             yield f"{self.seed}/{at}", min(CHUNK, left)
+
+
+@contextmanager
+def judging(*, fresh: bool = False) -> Iterator[Judge]:
+    """A judge over the shipped policy, with oracles that end with it. ``fresh``: slow ones that keep no state."""
+    oracles = Oracles(binaries(), fresh=fresh)
+    try:
+        yield Judge(Policy.load(Settings()), oracles)
+    finally:
+        oracles.close()
+
+
+def bin_directory() -> Path:
+    """The directory of the pinned programs."""
+    argv = [sys.executable, str(ROOT / "image/programs.py"), "--print-bin"]
+    done = subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=True)
+    return Path(done.stdout.splitlines()[-1])
 
 
 @dataclass(slots=True)

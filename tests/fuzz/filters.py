@@ -13,13 +13,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from obi_mcp.command.lexer import lex
-from obi_mcp.policy.engine import Policy
-from obi_mcp.policy.model import Access
 from tests.fuzz.filter_lines import stage
 from tests.fuzz.generator import ROOT
 from tests.fuzz.judge import Finding, Tally
 from tests.fuzz.spelling import respelled
+
+from obi_mcp.command.lexer import lex
+from obi_mcp.policy.engine import Policy
+from obi_mcp.policy.model import Access
 
 CANARY = "canary-7f3a91"
 _BATCH = 400
@@ -101,7 +102,18 @@ def trace(vectors: Sequence[Sequence[str]], bin_directory: Path) -> list[Outcome
             (directory / "empty" / name).write_text(f'"{CANARY}"\n')
         tasks = "".join(json.dumps([str(bin_directory / vector[0]), *vector[1:]]) + "\n" for vector in vectors)
         log = directory / "trace"
-        tracer = ["strace", "-f", "--seccomp-bpf", "-qq", "-s", "400", "-o", str(log), "-e", f"trace={','.join(_TRACED)}"]
+        tracer = [
+            "strace",
+            "-f",
+            "--seccomp-bpf",
+            "-qq",
+            "-s",
+            "400",
+            "-o",
+            str(log),
+            "-e",
+            f"trace={','.join(_TRACED)}",
+        ]
         done = subprocess.run(
             [*tracer, sys.executable, "-S", "-E", str(ROOT / "tests/fuzz/filter_runner.py")],
             input=tasks,

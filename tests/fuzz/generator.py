@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
-
-from obi_mcp.command.grammar import CommandSpec, FlagSpec, Grammars
 from tests.fuzz import vocabulary as words_of
 from tests.fuzz.spelling import respelled
+
+from obi_mcp.command.grammar import CommandSpec, FlagSpec, Grammars
 
 ROOT = Path(__file__).resolve().parents[2]
 Stages = tuple[tuple[str, ...], ...]

@@ -7,6 +7,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from tests.fuzz.generator import Line
+from tests.fuzz.oracle import Oracles, Reading
+from tests.fuzz.readers import is_for_shell, shell_words, shlex_words
+
 from obi_mcp.command.grammar import CommandSpec, Grammars
 from obi_mcp.command.lexer import lex
 from obi_mcp.command.model import Command, Pipeline
@@ -15,9 +19,6 @@ from obi_mcp.errors import InvalidCommand
 from obi_mcp.policy.engine import Policy
 from obi_mcp.policy.hard import MAX_VERBOSITY
 from obi_mcp.policy.model import Access, Decision
-from tests.fuzz.generator import Line
-from tests.fuzz.oracle import Oracles, Reading
-from tests.fuzz.readers import is_for_shell, shell_words, shlex_words
 
 # Written down here once more on purpose: it must not be taken from the code that is judged.
 ROOT_FLAGS_ALLOWED = {
@@ -68,9 +69,9 @@ class _Case:
 class Judge:
     """Judges lines in batches. ``oracles`` stays the caller's."""
 
-    def __init__(self, policy: Policy, oracles: Oracles) -> None:
+    def __init__(self, policy: Policy, oracles: Oracles, grammars: Grammars | None = None) -> None:
         self.policy = policy
-        self.grammars: Grammars = policy.grammars
+        self.grammars: Grammars = grammars or policy.grammars
         self.oracles = oracles
 
     def judge(self, lines: Sequence[Line], *, with_shell: bool = True) -> Tally:
