@@ -45,6 +45,8 @@ HOMES = {
         "obi/config_text.py",
         "policy/yaml_reader.py",
         "policy/loader.py",
+        "process/kubeconfig.py",
+        "process/yaml_writer.py",
         "redact/redactor.py",
     },
     "jsonschema": {"policy/loader.py", "policy/schema.py"},
