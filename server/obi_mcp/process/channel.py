@@ -1,0 +1,229 @@
+"""The warm channel: one ``kubectl proxy`` per context on a private unix socket, for the server's own reads.
+
+It is kubectl that holds the credentials and speaks to the cluster, and it cannot write: other methods and other paths
+are refused here, and once more by the proxy's own filter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+from obi_mcp.config import Settings
+from obi_mcp.errors import ClusterUnreachable, ProgramFailed
+from obi_mcp.process import api_path
+from obi_mcp.process.http import BadAnswer, Connection, Gone, Head
+from obi_mcp.process.proxy import Proxy
+from obi_mcp.process.runner import Runner
+
+MAX_BODY_BYTES = 67_108_864
+MAX_IN_FLIGHT = 32
+IDLE_S = 300.0
+_JSON = "application/json"
+_SAID_CHARACTERS = 300
+_T = TypeVar("_T")
+
+
+class Channel:
+    """Reads of one context. Started by its first read, and again when its proxy or the kubeconfig has changed."""
+
+    def __init__(
+        self,
+        runner: Runner,
+        context: str | None,
+        *,
+        idle_s: float = IDLE_S,
+        allows: Callable[[str], bool] = api_path.is_read_path,
+    ) -> None:
+        """``context`` None: the current one. ``idle_s``: the proxy is stopped when nothing was read for so long.
+
+        ``allows`` says which paths may be read.
+        """
+        self._runner = runner
+        self._context = context
+        self._idle_s = idle_s
+        self._allows = allows
+        self._proxy: Proxy | None = None
+        self._proxy_starts = asyncio.Lock()
+        self._idle: list[Connection] = []
+        self._in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._reading = 0
+        self._used = time.monotonic()
+        self._watch: asyncio.TimerHandle | None = None
+        self._stopping: asyncio.Future[None] | None = None
+
+    async def get_json(self, path: str, *, timeout_s: float = 10.0) -> tuple[int, Mapping[str, Any]]:
+        """One GET: the status, and the body as JSON (empty where it is none).
+
+        Raises: ClusterUnreachable when no API server answers, ProgramFailed for a path that is not read here or a
+        body of more than 64 MiB, ProgramMissing for a credential plugin that is not installed.
+        """
+        body = bytearray()
+        head: Head | None = None
+        async for part in self._get(path, accept=_JSON, timeout_s=timeout_s):
+            if isinstance(part, Head):
+                head = part
+                continue
+            body += part
+            if len(body) > MAX_BODY_BYTES:
+                raise ProgramFailed(f"the API server's answer for {path[:100]} has more than {MAX_BODY_BYTES} bytes")
+        if head is None:  # INVARIANT: _get gives the head first
+            raise ProgramFailed("there was no answer")
+        return head.status, _object(head, bytes(body), path)
+
+    async def stream(self, path: str, *, timeout_s: float = 10.0, accept: str = "*/*") -> AsyncIterator[bytes]:
+        """One GET whose body comes in pieces; ``timeout_s`` bounds the wait for each. Redirects are not followed.
+
+        Raises: as ``get_json``, and ProgramFailed for any status but 200, with what the body says.
+        """
+        said = b""
+        status = 200
+        async for part in self._get(path, accept=accept, timeout_s=timeout_s):
+            if isinstance(part, Head):
+                status = part.status
+            elif status == 200:
+                yield part
+            elif len(said) < 4096:
+                said += part
+        if status != 200:
+            raise _refused(status, said, path)
+
+    async def close(self) -> None:
+        """Ends the proxy."""
+        if self._watch is not None:
+            self._watch.cancel()
+        await self._stop()
+
+    async def _get(self, path: str, *, accept: str, timeout_s: float) -> AsyncIterator[Head | bytes]:
+        """The head, then the body in pieces."""
+        if not self._allows(path):
+            raise ProgramFailed(f"the server does not read the path {path[:200]!r} of the API server")
+        async with self._in_flight:
+            self._reading += 1
+            kept: Connection | None = None
+            try:
+                connection, head = await self._within(self._ask(path, accept), timeout_s)
+                kept = connection
+                yield head
+                body = connection.body(head)
+                while (piece := await self._within(anext(body, b""), timeout_s)) != b"":
+                    yield piece
+            except (BadAnswer, OSError) as error:
+                raise ClusterUnreachable(f"kubectl proxy gave no answer: {error}", "try again") from None
+            finally:
+                self._reading -= 1
+                self._used = time.monotonic()
+                self._give_back(kept)
+
+    async def _within(self, work: Awaitable[_T], timeout_s: float) -> _T:
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await work
+        except TimeoutError:
+            name = self._context or self._runner.sandbox.kubeconfig.current or "the current context"
+            raise ClusterUnreachable(
+                f"no answer from the API server of {name} within {timeout_s:g} s",
+                "check that it can be reached (obi-mcp doctor), or give a larger timeout_s",
+            ) from None
+
+    async def _ask(self, path: str, accept: str) -> tuple[Connection, Head]:
+        proxy = await self._running()
+        while self._idle:
+            kept = self._idle.pop()
+            try:
+                return kept, await kept.get(path, accept=accept)
+            except Gone:
+                kept.close()  # kept too long: ask again on another
+            except BaseException:
+                kept.close()
+                raise
+        fresh = await Connection.open(proxy.socket)
+        try:
+            return fresh, await fresh.get(path, accept=accept)
+        except BaseException:
+            fresh.close()
+            raise
+
+    def _give_back(self, connection: Connection | None) -> None:
+        if connection is None:
+            return
+        if connection.reusable and self._proxy is not None:
+            self._idle.append(connection)
+        else:
+            connection.close()
+
+    async def _running(self) -> Proxy:
+        sandbox = self._runner.sandbox
+        context = await sandbox.prepare(self._context)
+        if self._proxy is not None and self._proxy.serves(sandbox.version):
+            return self._proxy
+        async with self._proxy_starts:
+            if self._proxy is None or not self._proxy.serves(sandbox.version):
+                await self._stop()
+                missing = sandbox.missing_plugin(context)
+                if missing is not None:
+                    raise missing
+                self._proxy = await Proxy.start(self._runner, self._context, context)
+                self._watch_idleness()
+            return self._proxy
+
+    async def _stop(self) -> None:
+        proxy, self._proxy = self._proxy, None
+        for connection in self._idle:
+            connection.close()
+        self._idle.clear()
+        if proxy is not None:
+            await proxy.stop()
+
+    def _watch_idleness(self) -> None:
+        left = self._used + self._idle_s - time.monotonic()
+        if left <= 0 and not self._reading:
+            self._watch = None
+            self._stopping = asyncio.ensure_future(self._stop())
+            return
+        self._watch = asyncio.get_running_loop().call_later(max(left, self._idle_s / 10), self._watch_idleness)
+
+
+class Channels:
+    """The channels of a server, by context."""
+
+    def __init__(self, settings: Settings, runner: Runner) -> None:
+        self._settings = settings
+        self._runner = runner
+        self._channels: dict[str | None, Channel] = {}
+
+    def of(self, context: str | None) -> Channel:
+        """The channel of that context, the current one for None. Starts nothing."""
+        if context not in self._channels:
+            self._channels[context] = Channel(self._runner, context)
+        return self._channels[context]
+
+    async def close(self) -> None:
+        """Ends all proxies."""
+        await asyncio.gather(*(channel.close() for channel in self._channels.values()))
+
+
+def _object(head: Head, body: bytes, path: str) -> Mapping[str, Any]:
+    if not head.is_json:
+        if head.status >= 500 or head.status == 403:
+            raise _refused(head.status, body, path)
+        return {}
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise ProgramFailed(f"the API server's answer for {path[:100]} is not JSON: {error}") from None
+    return value if isinstance(value, dict) else {"value": value}
+
+
+def _refused(status: int, body: bytes, path: str) -> ProgramFailed | ClusterUnreachable:
+    """kubectl proxy answers in plain text where it did not reach the API server, or does not want to."""
+    said = body.decode("utf-8", "replace").strip()[:_SAID_CHARACTERS]
+    if status >= 500:
+        return ClusterUnreachable(
+            f"kubectl could not get {path.partition('?')[0][:150]}: {said}",
+            "check the kubeconfig and that the cluster can be reached (obi-mcp doctor)",
+        )
+    return ProgramFailed(f"{status} for {path.partition('?')[0][:150]}: {said}")

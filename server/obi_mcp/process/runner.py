@@ -1,0 +1,116 @@
+"""Runs what was approved: head, then the server's own treatment, then the filters; and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+from obi_mcp.config import Settings
+from obi_mcp.policy.model import Approved
+from obi_mcp.process.children import Children, KernelFacts
+from obi_mcp.process.completed import Completed, TimedOut
+from obi_mcp.process.directory import PrivateDirectory
+from obi_mcp.process.pipeline import Crew, Pipeline
+from obi_mcp.process.places import Places
+from obi_mcp.process.programs import VERSION_ARGUMENTS, Programs, find_programs
+from obi_mcp.process.sandbox import Sandbox
+from obi_mcp.process.versions import Versions
+from obi_mcp.redact import Redactor
+
+__all__ = ["Completed", "Runner", "TimedOut"]
+
+Progress = Callable[[int], Awaitable[None]]
+"""Told now and then how many bytes have come from the head."""
+
+
+class Runner:
+    """Starts the programs of approved calls, for one event loop.
+
+    INVARIANT: it takes only ``Approved``, and the argv that runs is the one in it. When ``run`` has returned or
+    raised, no process that it started is left.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        redactor: Redactor,
+        *,
+        environ: Mapping[str, str] | None = None,
+        described: Mapping[str, str] | None = None,
+    ) -> None:
+        """``environ`` None: the process's own. ``described``: versions of the grammars; None: the shipped ones.
+
+        Raises: ConfigError when there is no place for private files, or ``programs.environment`` sets what is ours.
+        """
+        self.settings = settings
+        self.redactor = redactor
+        environ = os.environ if environ is None else environ
+        self.programs: Programs = find_programs(settings, environ)
+        self.directory = PrivateDirectory.make(environ)
+        self.children = Children(str(self.directory.root))
+        self.sandbox = Sandbox(settings, self.programs, self.directory, environ)
+        self.versions = Versions(
+            self.children,
+            self.sandbox,
+            shipped_versions() if described is None else described,
+            self.directory.path("tmp"),
+        )
+        self._places = Places(settings.limits.max_children, settings.limits.max_waiting)
+        self._crew = Crew(settings, self.programs, self.sandbox, self.children, self.versions, redactor)
+
+    @classmethod
+    def for_settings(cls, settings: Settings, redactor: Redactor) -> Runner:
+        """A runner with the process's own environment. Raises: ConfigError."""
+        return cls(settings, redactor)
+
+    async def warm(self) -> None:
+        """Starts the launcher and asks the programs for their versions, so that the first call need not.
+
+        Raises: ProgramMissing for a program whose version the policy does not know.
+        """
+        self.children.start()
+        for name in VERSION_ARGUMENTS:
+            if name in self.programs.found:
+                await self.versions.check(self.programs.found[name])
+
+    async def run(
+        self,
+        approved: Approved,
+        *,
+        timeout_s: float,
+        max_bytes: int,
+        head_source: AsyncIterator[bytes] | None = None,
+        progress: Progress | None = None,
+    ) -> Completed:
+        """Runs the pipeline. ``head_source`` takes the head's place: its bytes are treated as the head's would be.
+
+        Raises: TimedOut, with what had come; Busy; ProgramMissing; ProgramFailed when a program cannot be started, or
+        its output cannot be confined; ConfigError for the kubeconfig. Cancelled, it ends its processes first.
+        """
+        async with self._places.place():
+            folder = self.directory.new_folder()
+            pipeline = Pipeline(self._crew, approved, max_bytes=max_bytes, temporary=folder, progress=progress)
+            try:
+                return await pipeline.run(head_source, timeout_s)
+            finally:
+                await pipeline.leave()
+                self.directory.remove(folder)
+
+    async def kernel(self) -> KernelFacts:
+        """What holds the children, for ``doctor``. Raises: ProgramFailed."""
+        return await self.children.facts()
+
+    async def close(self) -> None:
+        """Ends every process, and removes the private directory."""
+        await self.children.close()
+        self.directory.discard()
+
+
+def shipped_versions() -> dict[str, str]:
+    """The versions that the shipped grammars describe."""
+    import json
+
+    from obi_mcp.policy.shipped import shipped_policy
+
+    folder = shipped_policy() / "grammar"
+    return {name: str(json.loads((folder / f"{name}.json").read_text())["version"]) for name in ("kubectl", "helm")}
