@@ -240,7 +240,10 @@ def _filter_rules(path: str, writes: str | None) -> Rules:
 
 
 def _with_loaders(programs: tuple[str, ...]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys((*programs, *(loader for path in programs if (loader := files.loader_of(path))))))
+    """The programs and what the kernel runs to run them; a script's interpreter has a loader in turn."""
+    loaders = [loader for path in programs if (loader := files.loader_of(path))]
+    loaders += [loader for path in loaders if (loader := files.loader_of(path))]
+    return tuple(dict.fromkeys((*programs, *loaders)))
 
 
 def _missing_plugin(context: str, plugin: Plugin, searched: Sequence[str]) -> ProgramMissing:
