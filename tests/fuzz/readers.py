@@ -13,7 +13,7 @@ _END = "\x01"
 # shlex knows only two of the four characters that a backslash protects within double quotes.
 _NOT_SHLEX = re.compile(r"\\[$`]")
 # Within double quotes we read these as themselves, where a shell would act on them.
-_ACTED_ON = re.compile(r"(?<!\\)[$`]")
+_ACTED_ON = re.compile(r"(?<!\\)(?:\\\\)*[$`]")
 
 
 def shell_words(texts: Sequence[str]) -> list[tuple[str, ...]]:

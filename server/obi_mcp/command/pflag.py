@@ -160,6 +160,12 @@ def _list(value: str) -> tuple[str, ...]:
     return tuple(value.split(",")) if value else ()
 
 
+def _format(value: str) -> tuple[str, ...]:
+    if not value:  # which formats are good is the rules' business; helm knows none without a name
+        raise ValueError("expected the name of a format")
+    return (value,)
+
+
 _VALUES: dict[str, Callable[[str], tuple[str, ...]]] = {
     "bool": _bool,
     "tristate": _bool,
@@ -170,4 +176,5 @@ _VALUES: dict[str, Callable[[str], tuple[str, ...]]] = {
     "uint64": _unsigned,
     "duration": _duration,
     "stringSlice": _list,
+    "format": _format,
 }

@@ -114,6 +114,7 @@ REFUSED = [  # line, stage, word
     ("kubectl create x", 0, 2),
     ("kubectl exec -itest.v x", 0, 2),
     ("helm history obi --max=-1x", 0, 3),
+    ("helm status obi -o ''", 0, 3),
     ("helm upgrade obi obi --rollback-on-failure --atomic=false", 0, 5),
     ("helm search hub --max-col-width=+1", 0, 3),
     ("kubectl exec -test.v x", 0, 2),

@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 
 	"obi-mcp/tools/grammar/oracle"
@@ -27,6 +28,7 @@ func run(fresh bool) error {
 	if err := os.Setenv("HELM_NO_PLUGINS", "1"); err != nil {
 		return err
 	}
+	slog.SetDefault(slog.New(slog.DiscardHandler)) // values warn about old ways to write them
 	return oracle.Program{New: tree, Before: before}.Serve(os.Stdin, os.Stdout, fresh)
 }
 
