@@ -22,7 +22,8 @@ _HIDDEN = re.compile(f"{_SEQUENCE}|[{_CHARACTER}]")
 
 def strip_controls(text: str) -> tuple[str, int]:
     """``text`` without them, and how many characters were removed. Newlines and tabs stay."""
-    if text.isascii() and text.isprintable():
+    # Nearly all output is plain ASCII: three passes in C instead of the expression's one of a hundred times the cost.
+    if text.isascii() and text.replace("\n", "").replace("\t", "").isprintable():
         return text, 0
     clean = _HIDDEN.sub("", text)
     return clean, len(text) - len(clean)
