@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 from mcp import Client, StdioServerParameters
-
 from tests.sandbox.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[2]

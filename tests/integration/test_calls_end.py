@@ -14,7 +14,6 @@ from pathlib import Path
 
 import anyio
 import pytest
-
 from tests.integration.conftest import Serve
 from tests.sandbox.sandbox import Sandbox
 

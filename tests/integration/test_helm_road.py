@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.integration.conftest import Serve
 from tests.integration.test_road import kubectl
 from tests.sandbox.sandbox import Sandbox

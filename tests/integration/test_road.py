@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.integration.conftest import Serve
 from tests.sandbox.sandbox import Sandbox
 

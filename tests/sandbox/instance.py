@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-STATE_VARIABLE = "OBI_MCP_SANDBOX_STATE"
+STATE_VARIABLE = "OBI_SANDBOX_STATE"
 LINK_PREFIX = "obimcp"
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,18}[a-z0-9])?")
 _RECORD = "instance.json"
@@ -108,7 +108,7 @@ def host_link(index: int) -> str:
 
 
 def state_root() -> Path:
-    """``$OBI_MCP_SANDBOX_STATE``; by default in /run for root, for others in ``$XDG_RUNTIME_DIR`` or /tmp."""
+    """``$OBI_SANDBOX_STATE``; by default in /run for root, for others in ``$XDG_RUNTIME_DIR`` or /tmp."""
     named = os.environ.get(STATE_VARIABLE, "")
     if named:
         return Path(named).resolve()
