@@ -123,6 +123,7 @@ class Children:
         self._outbox: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self._facts: asyncio.Future[KernelFacts] | None = None
         self._last = 0
+        self._closed = False
 
     def launch(self, launch: Launch, *, stdin: int, stdout: int, stderr: int) -> Child:
         """Starts a child. The descriptors stay the caller's, who may close them at once.
@@ -167,6 +168,7 @@ class Children:
 
     async def close(self) -> None:
         """Ends all children at once, and the launcher. Nothing of either is left afterwards."""
+        self._closed = True
         if self._control is None or self._launcher is None:
             return
         launcher = self._launcher
@@ -177,6 +179,8 @@ class Children:
         """Starts the launcher if it does not run: about 20 ms, which need not be waited for. Raises: ProgramFailed."""
         if self._control is not None:
             return
+        if self._closed:
+            raise ProgramFailed("the server is closing")
         loop = asyncio.get_running_loop()
         control, its_control = _socket_pair()
         orders, its_orders = _socket_pair()

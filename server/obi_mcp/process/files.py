@@ -42,7 +42,7 @@ def loader_of(program: str) -> str | None:
     if start.startswith(_SHEBANG):
         words = start.split(b"\n", 1)[0][len(_SHEBANG) :].split()
         return os.path.realpath(os.fsdecode(words[0])) if words else None
-    if not start.startswith(_ELF) or start[4] != 2:
+    if not start.startswith(_ELF) or len(start) < 64 or start[4] != 2:
         return None
     table, size, count = struct.unpack_from("<32xQ14xHH", start)
     for number in range(count):

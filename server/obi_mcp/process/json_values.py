@@ -140,7 +140,7 @@ class JsonValues:
                 if after >= len(text):
                     return None
                 self._in_items = True
-                indented = text.startswith("\n        {", key.end() + 1) or not text.startswith('{"')
+                indented = text.startswith("\n        {", key.end() + 1)
                 self._drop(after)
                 return ListBegin(begun.members, indented)
             try:

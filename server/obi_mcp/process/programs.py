@@ -73,10 +73,12 @@ class Programs:
         return _look_up(command, self.searched)
 
 
-def find_programs(settings: Settings, environ: Mapping[str, str] | None = None) -> Programs:
-    """Looks for every program in ``programs.path``, beside the server's Python, and in PATH; first found wins."""
+def find_programs(
+    settings: Settings, environ: Mapping[str, str] | None = None, *, python: str = sys.executable
+) -> Programs:
+    """Looks for every program in ``programs.path``, beside the server's ``python``, and in PATH; first found wins."""
     path = (os.environ if environ is None else environ).get("PATH", os.defpath)
-    directories = [*settings.programs.path, str(Path(sys.executable).parent), *path.split(os.pathsep)]
+    directories = [*settings.programs.path, str(Path(python).parent), *path.split(os.pathsep)]
     searched = tuple(dict.fromkeys(os.path.abspath(place) for place in directories if place))
     names: dict[str, Iterable[str]] = {name: (name,) for name in (*HEADS, *FILTERS, *HELPERS)}
     names["obi"] = OBI_NAMES

@@ -88,6 +88,7 @@ class Runner:
         its output cannot be confined; ConfigError for the kubeconfig. Cancelled, it ends its processes first.
         """
         async with self._places.place():
+            self.children.start()
             folder = self.directory.new_folder()
             pipeline = Pipeline(self._crew, approved, max_bytes=max_bytes, temporary=folder, progress=progress)
             try:

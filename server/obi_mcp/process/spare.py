@@ -46,7 +46,7 @@ def become_child(desk: Desk) -> None:
         for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         _rehearse()
-        data, streams, _, _ = socket.recv_fds(desk.orders, MAX_MESSAGE_BYTES, _STREAMS, socket.MSG_CMSG_CLOEXEC)
+        data, streams, _, _ = socket.recv_fds(desk.orders, MAX_MESSAGE_BYTES, _STREAMS)
         if data:
             _run(desk, marshal.loads(data), streams)
     finally:
@@ -75,6 +75,7 @@ def _run(desk: Desk, order: dict[str, Any], streams: list[int]) -> None:
     try:
         for target, stream in enumerate(streams):
             os.dup2(stream, target)
+            os.close(stream)  # recv_fds loses MSG_CMSG_CLOEXEC, so they would stay open
         os.chdir(order["cwd"])
         for limit, soft, hard in order["limits"]:
             resource.setrlimit(limit, (soft, hard))
