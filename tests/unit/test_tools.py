@@ -270,6 +270,18 @@ def test_what_was_left_out_is_said() -> None:
     assert result.notes[-1] == "warning"
 
 
+def test_notes_stand_in_the_text_and_in_the_data() -> None:
+    note = "one of 4 pods: obi-1; add --all-pods --prefix for all of them"
+    result = valid(render_answer(replace(ANSWER, skipped=1, stripped=1, notes=(note,))), "obi_kubectl")
+    assert result.structured["notes"] == [note]
+    assert result.text.splitlines()[2:5] == [
+        "1 object that is not OBI's was left out",
+        "1 control or invisible character was removed",
+        note,
+    ]
+    assert "notes" not in render_answer(ANSWER).structured
+
+
 @pytest.mark.parametrize("value", [{"a": None}, [], 0, False, ""])
 def test_a_small_json_output_goes_along_parsed(value: Any) -> None:
     assert valid(render_answer(replace(ANSWER, stdout="x", parsed=value)), "obi_kubectl").structured["json"] == value
@@ -299,8 +311,23 @@ def test_a_failure_has_a_code_a_reason_and_a_hint(error: ObiMcpError, code: str,
     assert result.text.startswith(f"{code}: {error.message}")
 
 
+@pytest.mark.parametrize(
+    ("needed", "caller", "line"),
+    [
+        (Access.READ_ONLY, Access.READ_ONLY, "deny by hard.secrets; nothing was run"),
+        (Access.FULL, Access.NON_DESTRUCTIVE, "deny by hard.secrets (needs full); nothing was run"),
+        (Access.FULL, Access.FULL, "deny by hard.secrets; nothing was run"),
+    ],
+)
+def test_the_level_is_said_where_the_caller_has_less(needed: Access, caller: Access, line: str) -> None:
+    refused = Denied(replace(REFUSED, access=needed))
+    assert render_error(refused, caller).text.splitlines()[1] == line
+    road = RecordedRoad(answers={"kubectl get pods": refused})
+    assert call("obi_kubectl", GOOD | {"access": caller.label}, road).text.splitlines()[1] == line
+
+
 def test_a_denial_carries_the_decision() -> None:
-    result = render_error(Denied(REFUSED))
+    result = render_error(Denied(REFUSED), Access.FULL)
     assert result.structured["decision"] == REFUSED.as_json()
     assert result.text.splitlines() == [
         "denied: secrets are never read",
@@ -310,7 +337,7 @@ def test_a_denial_carries_the_decision() -> None:
 
 
 def test_the_place_of_a_mistake_is_data() -> None:
-    assert render_error(InvalidDocument("two keys", document=1, path="spec", line=4)).structured["at"] == {
+    assert render_error(InvalidDocument("two keys", document=1, path="spec", line=4), Access.FULL).structured["at"] == {
         "document": 1,
         "path": "spec",
         "line": 4,

@@ -32,8 +32,8 @@ class Proved:
 
     ``heads`` replaces the head's argument vector (one run per pod); ``members`` are the uids that may pass; ``source``
     is what the head would print, where proving it has printed it already; ``stdin`` what it reads, where that is less
-    than what was decided on; ``afterwards`` is asked when the command has
-    run, whether what stands there now is what was judged.
+    than what was decided on; ``afterwards`` is asked when the command has run, whether what stands there now is what
+    was judged; ``notes`` are told to the caller beside the answer.
     """
 
     result: CheckResult
@@ -43,6 +43,7 @@ class Proved:
     source: bytes | None = None
     stdin: bytes | None = None
     afterwards: Callable[[], Awaitable[Difference | None]] | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

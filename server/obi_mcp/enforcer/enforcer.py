@@ -32,6 +32,8 @@ from obi_mcp.redact import Redactor, strip_controls
 OWN_READ_BYTES = 8_388_608
 """The most that one of the server's own reads (a dry run, a rendering) may print."""
 
+_DIFFERENCES = "exit code 1 of kubectl diff: there are differences"
+
 
 @dataclass(slots=True)
 class _Trace:
@@ -96,7 +98,8 @@ class Enforcer:
         limits = self.settings.limits
         timeout_s = min(call.timeout_s or limits.timeout_s, limits.max_timeout_s)
         max_bytes = min(call.max_bytes or limits.max_bytes, limits.max_max_bytes)
-        trace.decision = self.explain(call)
+        # A document can be a megabyte: judging it must not make others wait.
+        trace.decision = await asyncio.to_thread(self.explain, call) if call.stdin else self.explain(call)
         if not trace.decision.allowed:
             raise (SyntaxDenied if trace.decision.rule == "syntax" else Denied)(trace.decision)
         try:
@@ -149,7 +152,10 @@ class Enforcer:
         for proof in proofs:
             if proof.afterwards and (difference := await proof.afterwards()):
                 raise await self._taken_back(call, difference)
-        return self._answer(trace, approved, completed)
+        notes = [note for proof in proofs for note in proof.notes]
+        if head.program == "kubectl" and head.path == ("diff",) and completed.exit_code == 1:
+            notes.append(_DIFFERENCES)
+        return self._answer(trace, approved, completed, tuple(notes))
 
     async def _taken_back(self, call: Call, difference: Difference) -> Conflict:
         """Takes a write back that turned out otherwise than judged, on the same road, and says how that went."""
@@ -224,7 +230,7 @@ class Enforcer:
 
     # --- the answer ---
 
-    def _answer(self, trace: _Trace, approved: Approved, completed: Completed) -> Answer:
+    def _answer(self, trace: _Trace, approved: Approved, completed: Completed, notes: tuple[str, ...]) -> Answer:
         stdout, stripped_out = strip_controls(completed.stdout.decode("utf-8", "replace"))
         stderr, stripped_err = strip_controls(completed.stderr.decode("utf-8", "replace"))
         trace.exit_code = completed.exit_code
@@ -239,6 +245,7 @@ class Enforcer:
             cut=completed.cut,
             skipped=approved.skipped + completed.dropped,
             stripped=stripped_out + stripped_err,
+            notes=notes,
             parsed=None if completed.truncated else _parsed(stdout),
         )
 

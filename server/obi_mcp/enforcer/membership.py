@@ -56,6 +56,7 @@ async def _each(case: Case, check: Check, spec: MembersSpec) -> Proved:
     head = case.decision.pipeline.head if case.decision.pipeline else None
     if head is None:  # INVARIANT: a decision with checks has a pipeline
         return Proved(failed(check, "there is nothing to run"))
+    notes: tuple[str, ...] = ()
     if spec.names:
         owners = await case.members.named(spec)
         found: list[Found] = []
@@ -65,14 +66,19 @@ async def _each(case: Case, check: Check, spec: MembersSpec) -> Proved:
             found.extend(await case.members.pods_of(owner.body, spec.namespace))
         if found and head.value("all-pods", "false") != "true":
             # kubectl takes one pod of a workload unless it is told --all-pods.
-            found = [next((entry for entry in found if entry.ours), found[0])]
+            one = next((entry for entry in found if entry.ours), found[0])
+            if one.ours and len(found) > 1:
+                notes = (f"one of {len(found)} pods: {one.name}; add --all-pods --prefix for all of them",)
+            found = [one]
     else:
         found = list(await case.members.selected(spec))
     ours = [entry for entry in found if entry.ours]
     if not ours:
         return Proved(absent(check), skipped=len(found))
     heads = tuple([one for entry in ours for one in await _heads_of(case, head, entry, spec)])
-    return Proved(passed(check, f"{len(ours)} pods looked up"), heads=heads, skipped=len(found) - len(ours))
+    return Proved(
+        passed(check, f"{len(ours)} pods looked up"), heads=heads, skipped=len(found) - len(ours), notes=notes
+    )
 
 
 async def _heads_of(case: Case, head: Command, pod: Found, spec: MembersSpec) -> list[tuple[str, ...]]:

@@ -213,7 +213,7 @@ async def _run_explain(services: Services, call: ToolCall) -> ToolResult:
     services.audit.record(
         AuditEntry(wanted.tool, wanted.command, wanted.caller, decision, duration_ms=spent_ms, stdin=wanted.stdin)
     )
-    return render_decision(decision)
+    return render_decision(decision, wanted.access or services.settings.access)
 
 
 def _call(tool: str, call: ToolCall) -> Call:

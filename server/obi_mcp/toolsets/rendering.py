@@ -10,7 +10,7 @@ from typing import Any
 
 from obi_mcp.enforcer.model import Answer
 from obi_mcp.errors import Denied, InvalidCommand, InvalidDocument, ObiMcpError
-from obi_mcp.policy.model import Decision
+from obi_mcp.policy.model import Access, Decision
 from obi_mcp.toolsets.base import ToolResult
 
 MAX_TEXT = 2_000
@@ -37,6 +37,8 @@ def render_answer(answer: Answer) -> ToolResult:
         structured["skipped"] = answer.skipped
     if answer.stripped:
         structured["stripped"] = answer.stripped
+    if answer.notes:
+        structured["notes"] = list(answer.notes)
     if answer.parsed is not None and len(answer.stdout) <= MAX_PARSED:
         structured["json"] = answer.parsed
     notes = _notes(answer)
@@ -59,12 +61,25 @@ def _notes(answer: Answer) -> list[str]:
     if answer.decision.effect == "narrow":
         lines.append(f"narrowed by {' '.join(answer.decision.added)}: {answer.decision.reason}")
     if answer.skipped:
-        lines.append(f"{answer.skipped} objects that are not OBI's were left out")
+        lines.append(_left_out(answer.skipped))
     if answer.stripped:
-        lines.append(f"{answer.stripped} control or invisible characters were removed")
+        lines.append(_removed(answer.stripped))
+    lines.extend(answer.notes)
     if answer.cut:
         lines.append(answer.cut)
     return lines
+
+
+def _left_out(number: int) -> str:
+    if number == 1:
+        return "1 object that is not OBI's was left out"
+    return f"{number} objects that are not OBI's were left out"
+
+
+def _removed(number: int) -> str:
+    if number == 1:
+        return "1 control or invisible character was removed"
+    return f"{number} control or invisible characters were removed"
 
 
 def _output_lines(answer: Answer) -> list[str]:
@@ -87,9 +102,9 @@ def _beginning(text: str, length: int) -> str:
     return text[:length].rstrip("\n")
 
 
-def render_decision(decision: Decision) -> ToolResult:
+def render_decision(decision: Decision, caller: Access) -> ToolResult:
     """The result of asking what the policy says; a denial is an answer here, not an error."""
-    lines = [decision_line(decision), decision.reason]
+    lines = [decision_line(decision, caller), decision.reason]
     if decision.added:
         lines.append(f"added: {' '.join(decision.added)}")
     lines.extend(
@@ -103,20 +118,20 @@ def render_decision(decision: Decision) -> ToolResult:
     return ToolResult(decision.as_json(), "\n".join(lines), exit_code=0 if decision.allowed else 3)
 
 
-def decision_line(decision: Decision) -> str:
-    """One line of effect, rule and level: ``deny by kubectl.get (needs full)``."""
+def decision_line(decision: Decision, caller: Access) -> str:
+    """Effect and rule in one line, and the level it needs if the caller has less: ``deny by X (needs full)``."""
     rule = f" by {decision.rule}" if decision.rule else ""
-    level = f" (needs {decision.access.label})" if decision.access is not None else ""
+    level = f" (needs {decision.access.label})" if decision.access is not None and decision.access > caller else ""
     return f"{decision.effect}{rule}{level}"
 
 
-def render_error(error: ObiMcpError) -> ToolResult:
-    """The result of a refusal or a failure: a stable code, what happened, and what to do."""
+def render_error(error: ObiMcpError, caller: Access) -> ToolResult:
+    """The result of a refusal or a failure: a stable code, what happened, and what to do. ``caller``: its level."""
     structured: dict[str, Any] = {"code": error.code, "message": error.message, "hint": error.hint}
     lines = [f"{error.code}: {error.message}"]
     if isinstance(error, Denied):
         structured["decision"] = error.decision.as_json()
-        lines.append(f"{decision_line(error.decision)}; nothing was run")
+        lines.append(f"{decision_line(error.decision, caller)}; nothing was run")
     elif place := _place(error):
         structured["at"] = place
     if error.hint:

@@ -6,6 +6,7 @@ import logging
 
 from obi_mcp.audit import AuditEntry
 from obi_mcp.errors import InvalidArgument, ObiMcpError
+from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.arguments import check_arguments
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.rendering import render_error
@@ -26,7 +27,7 @@ async def run_tool(services: Services, spec: ToolSpec, call: ToolCall) -> ToolRe
             raise
         return await _run(services, spec, call)
     except ObiMcpError as error:
-        return render_error(error)
+        return render_error(error, _level(services, call))
 
 
 async def _run(services: Services, spec: ToolSpec, call: ToolCall) -> ToolResult:
@@ -39,6 +40,13 @@ async def _run(services: Services, spec: ToolSpec, call: ToolCall) -> ToolResult
         error = ObiMcpError(f"{spec.name} failed inside the server", "the server's log on standard error says why")
         _record(services, spec, call, error)
         raise error from None
+
+
+def _level(services: Services, call: ToolCall) -> Access:
+    """The level of the call: the server's, or the lower one that it asked for."""
+    asked, own = call.arguments.get("access"), services.settings.access
+    known = [level for level in Access if level.label == asked]
+    return min((own, *known))
 
 
 def _record(services: Services, spec: ToolSpec, call: ToolCall, error: ObiMcpError) -> None:

@@ -43,6 +43,7 @@ _ANSWER: dict[str, Any] = {
     "duration_ms": {"type": "integer"},
     "skipped": {"type": "integer", "description": "Objects left out because they are not OBI's."},
     "stripped": {"type": "integer", "description": "Control and invisible characters removed."},
+    "notes": {**_TEXTS, "description": "What the output alone does not say."},
     "json": {"description": "The output parsed, where it is one small JSON value."},
     "decision": {
         "type": "object",
