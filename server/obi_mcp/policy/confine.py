@@ -55,7 +55,7 @@ def namespace_in_scope(draft: Draft, *, besides: frozenset[str] = frozenset()) -
             f"the namespace {namespace} is not one where OBI is installed "
             f"({', '.join(draft.grounds.scope.namespaces)})",
             at=draft.command.flag("namespace"),
-            repair=in_default(draft),
+            hint=draft.rule.hint,
         )
     return namespace
 
@@ -110,7 +110,7 @@ def implied_selector(draft: Draft, *, write: bool) -> str:
         draft.added += ["-l", first]
         others = draft.grounds.scope.selectors[1:]
         missed = f"; not searched: {', '.join(map(repr, others))}" if others else ""
-        draft.reason = f"the list is narrowed to what OBI's first selector finds{missed}"
+        draft.reason = f"only objects labelled {first!r} are listed{missed}"
         return first
     try:
         implied = draft.grounds.implies(given.value)

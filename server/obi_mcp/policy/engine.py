@@ -286,7 +286,8 @@ def _refuse_failed(decision: Decision, result: CheckResult, access: Access) -> N
     check = result.check
     if not result.passed:
         if result.not_found:
-            raise NotFound(check.target, check.namespace, result.hint)
+            helm = decision.pipeline is not None and decision.pipeline.head.program == "helm"
+            raise NotFound(check.target, check.namespace, result.hint or ("helm list -A" if helm else None))
         reason = result.reason or f"the {check.kind} check of {check.target} failed"
         raise Denied(_denied(decision, reason, result))
     if result.raised is not None and result.raised > access:

@@ -115,6 +115,26 @@ def test_not_found_and_not_obis_are_one_answer() -> None:
     assert (caught.value.target, caught.value.namespace) == ("daemonsets/obi", "observability")
 
 
+@pytest.mark.parametrize(
+    ("command", "hint"),
+    [
+        (
+            "kubectl describe ds/obi",
+            "list what is OBI's: kubectl get pods,daemonsets -l app.kubernetes.io/part-of=obi -A",
+        ),
+        ("helm status obi", "helm list -A"),
+        ("helm get values obi | head", "helm list -A"),
+    ],
+)
+def test_what_is_not_found_is_looked_for_by_the_same_program(command: str, hint: str) -> None:
+    decision = decided(command)
+    (check,) = decision.checks
+    with pytest.raises(NotFound) as caught:
+        built_in().approve(decision, access=Access.FULL, results=[CheckResult(check, False, not_found=True)])
+    assert caught.value.hint == hint
+    assert built_in().decide(hint.removeprefix("list what is OBI's: "), access=Access.READ_ONLY).allowed
+
+
 def test_a_change_that_turns_out_to_need_more_is_refused_below_that_level() -> None:
     decision = decided("helm upgrade obi obi")
     raised = passed(decision, Access.FULL)
