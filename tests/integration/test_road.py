@@ -285,3 +285,21 @@ async def test_a_first_deployment_that_is_refused_leaves_no_namespace(
     kubectl(programs_bin, sandbox, "wait", "--for=delete", "namespace/obi-system", "--timeout=30s")
     assert outcome.is_error and outcome.code == "program_failed", outcome.text
     assert "obi-system" not in kubectl(programs_bin, sandbox, "get", "namespaces", "-o", "name")
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        "-o go-template='{{index .items 99}}'",
+        "-o go-template='{{(index .items 99).metadata.name}}'",
+        "-o jsonpath='{.items[99].metadata.name}'",
+        "--sort-by='{.status.containerStatuses[9].name}'",
+    ],
+)
+async def test_an_expression_that_fails_prints_no_object(serve: Serve, facts: dict[str, Any], how: str) -> None:
+    """kubectl prints the whole list, foreign environment and all, when what it renders fails."""
+    async with serve("full") as session:
+        outcome = await session.kubectl(f"get pods -n observability -l app.kubernetes.io/part-of=obi {how}")
+    said = json.dumps(outcome.structured) + outcome.text
+    assert not [text for text in canaries(facts) if text in said]
+    assert "managedFields" not in said and "tolerations" not in said

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 from obi_mcp.config import Settings
 from obi_mcp.errors import ProgramFailed
+from obi_mcp.policy.expressions.dump import DumpCut, may_dump
 from obi_mcp.policy.model import Access, Approved
 from obi_mcp.process.budget import Budget, Sink, Tail
 from obi_mcp.process.children import Child, Children, settled
@@ -96,6 +97,7 @@ class Pipeline:
         self._temporary = temporary
         self._progress = progress
         self._raw = approved.output.head == "raw"
+        self._may_dump = any(may_dump(head) for head in approved.heads)
         self._budget = Budget(max_bytes, whole=approved.output.head == "json" and not approved.filters)
         self._stderr = Tail(MAX_STDERR_BYTES)
         self._heads: list[_Stage] = []
@@ -265,7 +267,13 @@ class Pipeline:
     async def _feed(self, source: AsyncIterator[bytes], sink: Sink, stage: _Stage | None = None) -> bool:
         """One head's output through its treatment. False: the sink wants no more."""
         compact = bool(self._approved.filters) and self._approved.filters[0][0] == "jq"
-        treatment = treatment_for(self._approved.output, self._crew.redactor, self._approved.members, compact=compact)
+        treatment = treatment_for(
+            self._approved.output,
+            self._crew.redactor,
+            self._approved.members,
+            compact=compact,
+            may_dump=self._may_dump,
+        )
         self._treatment = treatment
         try:
             async for chunk in source:
@@ -314,8 +322,11 @@ class Pipeline:
             self._crew.children.end([stage.child for stage in (*heads, *self._filters)], grace_s=END_GRACE_S)
 
     async def _read_errors(self, reader: PipeReader) -> None:
+        cut = DumpCut() if self._may_dump else None
         while chunk := await reader.read():
-            self._stderr.add(chunk)
+            self._stderr.add(cut.feed(chunk) if cut else chunk)
+        if cut:
+            self._stderr.add(cut.finish())
 
     async def _breathe(self) -> None:
         """Lets the others have the event loop every few milliseconds, and tells of progress every second."""

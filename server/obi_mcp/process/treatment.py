@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol
 
 from obi_mcp.errors import ProgramFailed
+from obi_mcp.policy.expressions.dump import DumpCut
 from obi_mcp.policy.model import Output
 from obi_mcp.policy.projection import project_fact, project_status
 from obi_mcp.process.json_values import Event, Item, JsonValues, ListBegin, ListEnd, NotJson, Whole
@@ -36,14 +37,20 @@ class Treatment(Protocol):
 
 
 def treatment_for(
-    output: Output, redactor: Redactor, members: frozenset[str] | None, *, compact: bool = False
+    output: Output,
+    redactor: Redactor,
+    members: frozenset[str] | None,
+    *,
+    compact: bool = False,
+    may_dump: bool = False,
 ) -> Treatment:
-    """The treatment of one head. ``compact``: JSON goes on in one line, since only jq reads it."""
+    """The treatment of one head. ``compact``: JSON goes on in one line, since only jq reads it. ``may_dump``: kubectl
+    prints a whole object where the expression it renders fails."""
     if output.head == "raw":
         return RawTreatment()
     if output.head == "json":
         return JsonTreatment(output, redactor, members, compact=compact)
-    return TextTreatment(redactor)
+    return TextTreatment(redactor, DumpCut() if may_dump else None)
 
 
 class RawTreatment:
@@ -66,13 +73,16 @@ class TextTreatment:
 
     dropped = 0
 
-    def __init__(self, redactor: Redactor) -> None:
+    def __init__(self, redactor: Redactor, cut: DumpCut | None = None) -> None:
         self._stream = redactor.stream()
+        self._cut = cut
 
     def feed(self, chunk: bytes) -> Iterator[bytes]:
-        yield self._stream.feed(chunk)
+        yield self._stream.feed(self._cut.feed(chunk) if self._cut else chunk)
 
     def finish(self) -> Iterator[bytes]:
+        if self._cut:
+            yield self._stream.feed(self._cut.finish())
         yield self._stream.finish()
 
     def close_early(self) -> bytes:
