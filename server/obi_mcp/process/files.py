@@ -63,7 +63,7 @@ def around(paths: Iterable[str], home: str) -> tuple[str, ...]:
     granted: dict[str, None] = {}
     for path in paths:
         for file in dict.fromkeys((os.path.abspath(path), os.path.realpath(path))):
-            folder = os.path.dirname(file)
+            folder = file if os.path.isdir(file) else os.path.dirname(file)
             broad = folder in _BROAD or folder == home or os.path.dirname(folder) == "/home"
             granted[file if broad else folder] = None
     return tuple(granted)

@@ -28,6 +28,8 @@ HEADS_AT_ONCE = 4
 """Of several heads (``logs`` pod by pod) these many run; their output is read one after another."""
 MAX_STDERR_BYTES = 16_384
 END_GRACE_S = 1.0
+WRITE_GRACE_S = 5.0
+"""A helm that is told to end notes so in its release; one that is killed leaves it pending."""
 _STDERR_WAIT_S = 0.5
 _TURN_S = 0.004
 _PROGRESS_S = 1.0
@@ -112,6 +114,7 @@ class Pipeline:
         access = approved.decision.access
         # A write that is under way is not ended because nobody wants to read more of what it prints.
         self._may_end_heads = access is None or access is Access.READ_ONLY
+        self._grace_s = END_GRACE_S if self._may_end_heads else WRITE_GRACE_S
 
     async def run(self, source: AsyncIterator[bytes] | None, timeout_s: float) -> Completed:
         """Runs it to its end. Raises: TimedOut, ProgramMissing, ProgramFailed, ConfigError."""
@@ -139,7 +142,7 @@ class Pipeline:
         for task in self._tasks:
             task.cancel()
         started = [stage.child for stage in (*self._heads, *self._filters)]
-        self._crew.children.end(started, grace_s=END_GRACE_S)
+        self._crew.children.end(started, grace_s=self._grace_s)
         interrupted: asyncio.CancelledError | None = None
         while not all(child.gone for child in started) or not all(task.done() for task in self._tasks):
             try:

@@ -59,6 +59,7 @@ class Sandbox:
         self._stamp: object = None
         self._kubeconfig = Kubeconfig()
         self._plugins: dict[str, str] = {}
+        self._head_rules: dict[str, Rules] = {}
         self._reading = asyncio.Lock()
         self._base = self._environment(_extras(settings.programs.environment))
         self._write_repositories()
@@ -84,6 +85,7 @@ class Sandbox:
             async with self._reading:
                 self._kubeconfig = await asyncio.to_thread(read_kubeconfig, self._paths)
                 self._stamp = now
+                self._head_rules.clear()
                 self._find_plugins()
         return self._kubeconfig.context(context)
 
@@ -174,6 +176,12 @@ class Sandbox:
         return environment
 
     def _rules(self, context: Context | None) -> Rules:
+        name = context.name if context else ""
+        if name not in self._head_rules:
+            self._head_rules[name] = self._make_rules(context)
+        return self._head_rules[name]
+
+    def _make_rules(self, context: Context | None) -> Rules:
         private = str(self._directory.root)
         if context is not None and context.plugin is not None:
             # Nobody knows what a plugin reads and runs; it may write nowhere but here all the same.

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+_TEXT = "tag:yaml.org,2002:str"
 _Base: Any = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
 
 
@@ -16,7 +17,11 @@ class _Dumper(_Base):  # type: ignore[misc]  # the C dumper where libyaml is the
 
 
 def _represent_text(dumper: Any, text: str) -> Any:
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style="|" if "\n" in text else None)
+    """As go-yaml does: a block for several lines, double quotes for what would be read as something else."""
+    style = "|" if "\n" in text else None
+    if style is None and dumper.resolve(yaml.ScalarNode, text, (True, False)) != _TEXT:
+        style = '"'
+    return dumper.represent_scalar(_TEXT, text, style=style)
 
 
 _Dumper.add_representer(str, _represent_text)

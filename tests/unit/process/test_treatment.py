@@ -107,7 +107,7 @@ def test_yaml_is_laid_out_as_kubectl_lays_it_out() -> None:
     text, _ = treat(kubectl(listed(pod("a", args=["x"], script="one\ntwo\n"))), Output("json", "yaml"))
     assert text == (
         "apiVersion: v1\nitems:\n- apiVersion: v1\n  kind: Pod\n  metadata:\n    name: a\n    uid: uid-a\n  spec:\n"
-        "    args:\n    - x\n    script: |\n      one\n      two\nkind: List\nmetadata:\n  resourceVersion: ''\n"
+        '    args:\n    - x\n    script: |\n      one\n      two\nkind: List\nmetadata:\n  resourceVersion: ""\n'
     )
 
 
