@@ -47,7 +47,8 @@ class ObiMcpError(Exception):
 class InvalidCommand(ObiMcpError):
     """The text is not a command line that we read.
 
-    ``stage`` and ``word`` count from 0 (the program is word 0); ``column`` counts characters from 1.
+    ``stage`` and ``word`` count from 0 (the program is word 0); ``column`` counts characters from 1. ``path`` is the
+    program and command whose flags were read, where it is a flag that is unknown.
     """
 
     code = "invalid_command"
@@ -61,8 +62,10 @@ class InvalidCommand(ObiMcpError):
         stage: int = 0,
         word: int | None = None,
         column: int | None = None,
+        path: tuple[str, ...] = (),
     ) -> None:
         super().__init__(message, hint)
+        self.path = path
         self.stage = stage
         self.word = word
         self.column = column

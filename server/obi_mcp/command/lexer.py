@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from shlex import quote
 from typing import NoReturn
 
 from obi_mcp.command.model import Token
@@ -19,8 +20,9 @@ MAX_BYTES = 65_536
 _PLAIN = re.compile(r"[A-Za-z0-9_./:=,@%+^-]+")
 # A whole word with the blanks before it, plain or in single quotes: nearly every word of nearly every line.
 _WORD = re.compile(
-    r"[ \t]*(?:([A-Za-z0-9_./:=,@%+^-]+)|'([^'\x00-\x1f\x7f-\U0010ffff]*)')(?=[ \t|]|\Z)(?:[ \t]+(?=\|))?"
+    r"[ \t]*+(?:([A-Za-z0-9_./:=,@%+^-]++)|'([^'\x00-\x1f\x7f-\U0010ffff]*+)')(?=[ \t|]|\Z)(?:[ \t]++(?=\|))?"
 )
+_BLANKS = re.compile(r"[ \t]+")
 _SINGLE = re.compile(r"[^'\x00-\x1f\x7f-\U0010ffff]+")
 _DOUBLE = re.compile(r'[^"\\\x00-\x1f\x7f-\U0010ffff]+')
 _ASSIGNMENT = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\+?=")
@@ -40,6 +42,12 @@ _WHAT = {
     "#": "a comment",
     "!": "a history expansion",
 }
+
+_PATTERN = frozenset("*?[]{}")
+_UNQUOTED = re.compile(r"[^ \t|'\"\\]+")
+_WORD_ENDS = frozenset({"", " ", "\t", "|"})
+_LONGEST_SHOWN = 200
+_ONE_EACH = "one call for each command"
 
 
 def lex(text: str, *, max_bytes: int = MAX_BYTES) -> tuple[tuple[Token, ...], ...]:
@@ -88,9 +96,11 @@ class _Lexer:
 
     def _special(self, at: int) -> int:
         character = self.text[at]
-        if character in " \t":
+        blanks = _BLANKS.match(self.text, at)
+        if blanks:
             self._end_word()
-            return at + 1
+            # All at once: _WORD would look through the rest of them from each.
+            return blanks.end()
         if character == "|":
             self._end_word()
             self._end_stage(at)
@@ -179,18 +189,35 @@ class _Lexer:
         if not self.stage:
             if not self.done and at == len(self.text):
                 self._fail(0, "the command line is empty", "start with kubectl, helm or obi")
-            self._fail(min(at, len(self.text)), "a stage of the pipe is empty", "write a command on both sides of |")
+            twice = self.text[at - 1 : at + 1] == "||"
+            hint = _ONE_EACH if twice else "write a command on both sides of |"
+            self._fail(min(at, len(self.text)), "a stage of the pipe is empty", hint)
         self.done.append(tuple(self.stage))
         self.stage = []
 
     def _refuse_acted_on(self, at: int) -> NoReturn:
         character = self.text[at]
         what = _WHAT.get(character, "a pattern")
-        self._fail(
-            at,
-            f"{character!r} is {what} in a shell, and no shell is ever started here",
-            f"quote it if you mean the character itself: '{character}'; join commands with | only",
-        )
+        self._fail(at, f"{character!r} is {what} in a shell, and no shell is ever started here", self._instead(at))
+
+    def _instead(self, at: int) -> str:
+        """What to write instead of a character that a shell acts on; for a pattern, the whole word as it has to be."""
+        character = self.text[at]
+        if character == ">" and self.text[at - 1 : at] in {"2", "&"}:
+            return "leave it out: messages come as stderr"
+        if character == ">":
+            return "leave it out: the output is the answer; nothing is written to a file"
+        if character == "<":
+            return "put the document into the stdin argument, and use -f -"
+        if character in ";&":
+            return "leave it out: messages come as stderr" if self.text[at : at + 2] == "&>" else _ONE_EACH
+        if character in _PATTERN:
+            rest = _UNQUOTED.match(self.text, at)
+            word = "".join(self.parts) + (rest.group() if rest else "")
+            after = self.text[rest.end() : rest.end() + 1] if rest else ""
+            if after in _WORD_ENDS and word.isascii() and word.isprintable() and len(word) <= _LONGEST_SHOWN:
+                return f"quote the whole word: {quote(word)}"
+        return f"quote it if you mean the character itself: '{character}'; join commands with | only"
 
     def _refuse_invisible(self, at: int, *, blanks: bool) -> None:
         """Refuse what a reader would not see: controls and format characters anywhere, odd blanks outside quotes."""

@@ -220,9 +220,12 @@ def _refuse_guessed_flags(
             known = short if short is not None and short.name in spec.persistent else None
         if known is None and not (at and _takes_next(grammar, spec, words[rest[at - 1]].text)):
             verb = words[command_at].text
+            taken = words[index + 1].text if _takes_next(grammar, spec, text) and index + 1 < command_at else None
+            reads = f": it takes {taken!r} for its value and would run {verb}" if taken else ""
+            meant = taken if taken and spec.child(taken) else verb
             raise InvalidCommand(
-                f"the flag {text!r} stands before {verb!r}, where {grammar.program} does not know it",
-                f"write flags after the command: {grammar.program} {verb} … {text}",
+                f"the flag {text!r} stands before {verb!r}, where {grammar.program} does not know it{reads}",
+                f"write flags after the command: {grammar.program} {meant} … {text}",
                 word=index,
             )
 

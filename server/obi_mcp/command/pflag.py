@@ -16,7 +16,7 @@ _FALSE = frozenset({"0", "f", "F", "false", "FALSE", "False"})
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}\Z")
 # Flags of helm's that set the same variable, so that the last one counts (the oracle found them).
 _SAME = {"atomic": "rollback-on-failure", "force": "force-replace", "colour": "color"}
-_DURATION = re.compile(r"[+-]?(?:0|(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:ns|us|µs|ms|s|m|h))+)\Z")
+_DURATION = re.compile(r"[+-]?(?:0|(?:(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:ns|us|µs|ms|s|m|h))++)\Z")
 
 
 def parse_flags(
@@ -116,14 +116,18 @@ class _FlagSet:
         try:
             values = check(value) if check else (value,)
         except ValueError as error:
-            raise InvalidCommand(f"{spelled}={value!r}: {error}", f"see the type of --{flag.name}", word=at) from None
+            raise InvalidCommand(
+                f"{spelled}={value!r}: {error}", f"give --{flag.name} such a value, or leave it out", word=at
+            ) from None
         self.flags.append(Flag(flag.name, values, at, spelled))
 
     def _unknown(self, at: int, spelled: str, name: str) -> InvalidCommand:
         command = " ".join((self.grammar.program, *self.path))
         near = difflib.get_close_matches(name, list(self.spec.flags), 1, 0.7) if len(name) > 1 else []
-        hint = f"did you mean --{near[0]}?" if near else f"see: obi-mcp policy explain {command.replace(' ', '.')}"
-        return InvalidCommand(f"{command} has no flag {spelled}", hint, word=at)
+        known = ", ".join(f"--{flag}" for flag in sorted(self.spec.flags))
+        hint = f"did you mean --{near[0]}?" if near else f"{command} knows: {known}"
+        path = (self.grammar.program, *self.path)
+        return InvalidCommand(f"{command} has no flag {spelled}", hint, word=at, path=path)
 
 
 def _bool(value: str) -> tuple[str, ...]:

@@ -123,7 +123,8 @@ class Policy:
         hint = error.hint
         if hint is not None and is_command(hint):
             # The parser lists what the program knows; what is allowed of it is of more use.
-            hint = self.judge.allowed_lines(hint.split()[0])
+            path = error.path or (hint.split()[0],)
+            hint = self.judge.allowed_flags(Command(path[0], path[1:]))
         return Decision(
             effect="deny",
             rule="hard.program" if unknown else "syntax",

@@ -100,6 +100,37 @@ def test_a_line_longer_than_the_cap_is_refused_before_it_is_read() -> None:
         lex("ä" * 40_000)
 
 
+INSTEAD = [
+    ("a b 2>&1", "leave it out: messages come as stderr"),
+    ("a b 2>/dev/null", "leave it out: messages come as stderr"),
+    ("a b &>x", "leave it out: messages come as stderr"),
+    ("a b > x", "leave it out: the output is the answer; nothing is written to a file"),
+    ("a -f - <<EOF", "put the document into the stdin argument, and use -f -"),
+    ("a b && c", "one call for each command"),
+    ("a b; c", "one call for each command"),
+    ("a b || c", "one call for each command"),
+    ("a b | | c", "write a command on both sides of |"),
+    ("a -o custom-columns=I:.spec.c[0].image -A", "quote the whole word: 'custom-columns=I:.spec.c[0].image'"),
+    ("a | jq .items[]|head", "quote the whole word: '.items[]'"),
+    ("a o*", "quote the whole word: 'o*'"),
+    ("a 'x y'=?", "quote the whole word: 'x y=?'"),
+    ("a -o={.a}", "quote the whole word: '-o={.a}'"),
+    ('a [x"y"]', "quote it if you mean the character itself: '['; join commands with | only"),
+    (f"a {'x' * 300}*", "quote it if you mean the character itself: '*'; join commands with | only"),
+    ("a $HOME", "quote it if you mean the character itself: '$'; join commands with | only"),
+]
+
+
+@pytest.mark.parametrize(("line", "hint"), INSTEAD, ids=[line[:20] for line, _ in INSTEAD])
+def test_what_to_write_instead_is_said(line: str, hint: str) -> None:
+    with pytest.raises(InvalidCommand) as caught:
+        lex(line)
+    assert caught.value.hint == hint
+    shown = hint.partition("the whole word: ")[2]
+    if shown:
+        assert lex(f"a {shown}")[0][1].text == shown[1:-1]
+
+
 VISIBLE = st.text(
     st.one_of(
         st.sampled_from(string.printable[:95]),

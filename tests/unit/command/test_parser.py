@@ -176,6 +176,21 @@ def test_what_the_program_does_not_know_is_refused_at_its_word(line: str, stage:
     assert error.column is not None and error.hint
 
 
+EARLY = [
+    ("kubectl -A get delete cm obi", ": it takes 'get' for its value and would run delete", "kubectl get … -A"),
+    ("kubectl -A x delete cm obi", ": it takes 'x' for its value and would run delete", "kubectl delete … -A"),
+    ("kubectl --watch=true get pods", "", "kubectl get … --watch=true"),
+]
+
+
+@pytest.mark.parametrize(("line", "reads", "instead"), EARLY, ids=[row[0] for row in EARLY])
+def test_what_a_flag_before_the_command_would_do_is_said(line: str, reads: str, instead: str) -> None:
+    with pytest.raises(InvalidCommand) as caught:
+        parse(line, GRAMMARS)
+    assert caught.value.message.partition("does not know it")[2] == reads
+    assert caught.value.hint == f"write flags after the command: {instead}"
+
+
 @pytest.mark.parametrize(("line", "stage"), UNKNOWN)
 def test_a_program_that_does_not_exist_here_is_refused_by_name(line: str, stage: int) -> None:
     with pytest.raises(UnknownProgram) as caught:
