@@ -169,23 +169,29 @@ def test(argv: Sequence[str]) -> int:
 
 
 def list_rules(argv: Sequence[str]) -> int:
-    """The rules that a level can use."""
-    parser = VerbParser("obi-mcp policy list", "Lists the rules that an access level can use.")
+    """The rules that a level can use, and what is denied at every level."""
+    parser = VerbParser(
+        "obi-mcp policy list", "Lists the rules that an access level can use, and what is always denied."
+    )
     parser.add_argument("--access", choices=_LEVELS, default=Access.FULL.label, help="the caller's access level")
     parser.add_argument("--json", action="store_true", help="as JSON, with kinds and flags")
     add_settings_flags(parser, "policy")
     args = parser.parse_args(argv)
-    from obi_mcp.policy.explain import as_json, rules_at
+    from obi_mcp.policy.explain import as_json, hard_as_json, rules_at
+    from obi_mcp.policy.hard_names import HARD
 
     policy = _policy(settings_from(args).settings)
     rules = rules_at(policy, Access.parse(args.access))
     if args.json:
-        print(json.dumps([as_json(policy, rule) for rule in rules], indent=2))
+        denials = [hard_as_json(policy, denial) for denial in HARD.values()]
+        print(json.dumps([*(as_json(policy, rule) for rule in rules), *denials], indent=2))
         return 0
     width = max(len(rule.id) for rule in rules)
     for rule in rules:
         level = f"{rule.access.label}{' (dry run: read-only)' if rule.dry_run else ''}"
         print(f"{rule.id:<{width}}  {level:<37}  {rule.because}")
+    for denial in HARD.values():
+        print(f"{denial.id:<{width}}  {'always denied':<37}  {denial.because}")
     return 0
 
 

@@ -40,6 +40,7 @@ def as_json(policy: Policy, rule: Rule) -> dict[str, Any]:
     """One rule for ``--json`` and the resource ``obi://policy/rules``."""
     return {
         "id": rule.id,
+        "hard": False,
         "command": rule.line,
         "access": rule.access.label,
         "dry_run": rule.dry_run,
@@ -49,6 +50,23 @@ def as_json(policy: Policy, rule: Rule) -> dict[str, Any]:
         "flags": sorted(rule.flags.allow | EVERYWHERE.get(rule.program, frozenset())),
         "output": sorted(rule.output),
         "hint": filled(rule.hint, policy.scope),
+    }
+
+
+def hard_as_json(policy: Policy, denial: HardDenial) -> dict[str, Any]:
+    """What is always denied, in the form of a rule."""
+    return {
+        "id": denial.id,
+        "hard": True,
+        "command": None,
+        "access": None,
+        "dry_run": False,
+        "because": denial.because,
+        "kinds": [],
+        "confine": [],
+        "flags": [],
+        "output": [],
+        "hint": filled(denial.hint, policy.scope),
     }
 
 

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 # Flags that every command of the program may have; the namespace is a matter of the command and named by its rule.
 EVERYWHERE = {program: names - {"namespace"} for program, names in ROOT_FLAGS.items()}
 _NOWHERE: frozenset[str] = frozenset()
+# A flag that makes a question of a change: without it the command would be another, so the rule's hint stands.
+_ASKING = frozenset({("kubectl.set.env", "list")})
 _DRY = {"kubectl": frozenset({"client", "server"}), "helm": frozenset({"client"})}
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART = re.compile(r"([0-9]+\.?[0-9]*|\.[0-9]+)(ns|us|µs|ms|s|m|h)")
@@ -80,10 +82,12 @@ def needed_access(draft: Draft) -> Access:
 
 def _not_allowed(draft: Draft, flag: Flag) -> Exception:
     allowed = ", ".join(sorted(draft.rule.flags.allow)) or "none"
+    asking = (draft.rule.id, flag.name) in _ASKING
     return draft.deny(
         f"{flag.spelled or flag.name} is not among the flags that {draft.rule.id} allows ({allowed})",
         at=flag,
-        repair=draft.without(flag.name),
+        hint=draft.rule.hint,
+        repair=None if asking else draft.without(flag.name),
         depth=1,
     )
 

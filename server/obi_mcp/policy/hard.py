@@ -74,6 +74,9 @@ _COMMANDS: dict[tuple[str, str], str] = {
     ("kubectl", "help"): "hard.help",
     ("helm", "help"): "hard.help",
 }
+_EDITORS = frozenset({("edit",), ("apply", "edit-last-applied")})
+_EDITED = "it opens an editor, and there is no terminal to talk to"
+_EDIT_HINT = "read with -o yaml, change it, then kubectl apply -f - with the document in stdin"
 _CONFIG_ALLOWED = frozenset({("config", "current-context"), ("config", "get-contexts")})
 _DOCUMENT_VERBS = frozenset({"create", "apply", "replace", "diff", "delete"})
 _FILE_OUTPUTS = frozenset({"go-template-file", "templatefile", "jsonpath-file", "custom-columns-file"})
@@ -133,7 +136,10 @@ def _check_command(head: Command) -> None:
         return
     if path == ("config", "view") and head.flag("raw"):
         name = "hard.credentials"
-    raise _denied(name, head, None, f"{head.program} {' '.join(path)} is never allowed")
+    said = f"{head.program} {' '.join(path)} is never allowed"
+    if path in _EDITORS:
+        raise _denied(name, head, None, said, because=_EDITED, hint=_EDIT_HINT)
+    raise _denied(name, head, None, said)
 
 
 def _of_value(head: Command, flag: Flag) -> None:
@@ -212,14 +218,24 @@ def _flag_denied(name: str, head: Command, flag: Flag, repair: Command | None = 
     return _denied(name, head, flag, f"{spelled} is never allowed", repair or without_flag(head, flag.name))
 
 
-def _denied(name: str, head: Command, at: Flag | Operand | None, said: str, repair: Command | None = None) -> Denied:
+def _denied(
+    name: str,
+    head: Command,
+    at: Flag | Operand | None,
+    said: str,
+    repair: Command | None = None,
+    *,
+    because: str | None = None,
+    hint: str | None = None,
+) -> Denied:
+    """The refusal by a name of the list; ``because`` and ``hint`` where one of its cases has its own."""
     denial = HARD[name]
     return Denied(
         Refusal(
             "deny",
             name,
-            f"{said}: {denial.because}",
-            hint=denial.hint,
+            f"{said}: {because or denial.because}",
+            hint=hint or denial.hint,
             at=Place(stage=0, word=at.word if at else None),
             repair=repair,
         )

@@ -55,7 +55,7 @@ class Judge:
                 furthest = denied if furthest is None or _depth(denied) > _depth(furthest) else furthest
                 continue
             return draft
-        raise furthest or refuse_unrelated(broadest)
+        raise furthest or refuse_unrelated(broadest, [rule for rule in candidates.rules if not self._idle(rule)])
 
     def filter(self, command: Command, call: Call, stage: int) -> Draft:
         """The draft of the first rule that allows the filter. Raises: Denied."""
@@ -84,11 +84,20 @@ class Judge:
         """Instead of a program's own help: the flags that are allowed, or the commands."""
         candidates = self.index.candidates(command)
         if candidates is None:
-            return self.allowed_lines(command.program)
-        first = candidates.broadest
+            return self.allowed_lines(command.program, command.path)
         flags = set[str]().union(EVERYWHERE.get(command.program, ()), *(rule.flags.allow for rule in candidates.rules))
-        named = ", ".join(f"--{name}" for name in sorted(flags))
-        return f"flags of {first.line} that are allowed: {named}; see obi-mcp policy explain {first.id}"
+        named = ", ".join(f"--{name}" for name in sorted(flags)) or "none"
+        return f"flags of {candidates.broadest.line} that are allowed: {named}"
+
+    def _document_hint(self, command: Command) -> str | None:
+        """For ``kubectl create KIND``: the kind comes as a document, where it may be written at all."""
+        if command.program != "kubectl" or len(command.path) != 2 or command.path[0] != "create":
+            return None
+        entry = self.grounds.resources.find(command.path[1])
+        if entry is not None and entry.written:
+            return f"use kubectl create -f - with the {entry.resource.kind} in stdin"
+        kinds = ", ".join(sorted(entry.resource.kind for entry in self.grounds.resources.entries if entry.written))
+        return f"kinds that may be made, with kubectl create -f -: {kinds}"
 
     def _idle(self, rule: Rule) -> bool:
         """A rule about instrumented namespaces where there are none."""
@@ -96,7 +105,7 @@ class Judge:
 
     def _no_rule(self, command: Command, stage: int = 0) -> Denied:
         line = " ".join((command.program, *command.path))
-        hint = self.allowed_lines(command.program, command.path)
+        hint = self._document_hint(command) or self.allowed_lines(command.program, command.path)
         return Denied(Refusal("deny", None, f"no rule allows {line}", hint=hint, at=Place(stage=stage)))
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from obi_mcp.command.model import Command, Operand
@@ -17,6 +17,7 @@ from obi_mcp.policy.targets import Target, Targets, read_targets
 if TYPE_CHECKING:
     from obi_mcp.policy.draft import Draft
     from obi_mcp.policy.model import Resource
+    from obi_mcp.policy.rule import Rule
 
 
 def about_resources(draft: Draft) -> bool:
@@ -35,16 +36,13 @@ def about_resources(draft: Draft) -> bool:
     return "status" not in draft.rule.targets.confine or _about_status(draft, targets)
 
 
-def refuse_unrelated(draft: Draft) -> Denied:
-    """The refusal of targets that no rule of the command is about."""
+def refuse_unrelated(draft: Draft, rules: Sequence[Rule]) -> Denied:
+    """The refusal of targets that no rule of the command is about; the draft's rule is the broadest of ``rules``."""
     allowed = draft.grounds.kinds_of(draft.rule)
     for target in draft.targets.targets if draft.targets else ():
         if target.resource.argument not in allowed:
-            entry = draft.grounds.resources.find(target.resource.argument)
-            because = f": {entry.because}" if entry and entry.because else ""
-            kinds = ", ".join(sorted(kind.plural for kind in allowed.values()))
             return draft.deny(
-                f"{draft.rule.id} is not about {target.resource.plural}{because} (it is about {kinds})",
+                _unrelated(draft, target, [draft.grounds.kinds_of(rule) for rule in rules]),
                 at=target.word,
                 hint=draft.rule.hint,
                 repair=_only(draft, allowed),
@@ -55,6 +53,19 @@ def refuse_unrelated(draft: Draft) -> Denied:
     else:
         said = f"{draft.rule.id} is about namespaces whose workloads OBI instruments"
     return draft.deny(said, hint=draft.rule.hint, depth=0)
+
+
+def _unrelated(draft: Draft, target: Target, known: Sequence[Mapping[str, Resource]]) -> str:
+    """Why this kind is refused: no rule of the command takes it, or none takes it together with the others."""
+    found, line = target.resource, draft.rule.line
+    if any(found.argument in kinds for kinds in known):
+        return f"{line} takes {found.plural} only without the other kinds: one call for each"
+    entry = draft.grounds.resources.find(found.argument)
+    because = f": {entry.because}" if entry and entry.because else ""
+    takes = "lists only" if draft.command.path == ("get",) else "is only for"
+    every = sorted({kind.plural for kinds in known for kind in kinds.values()})
+    name = found.argument if found.plural in every else found.plural
+    return f"{line} {takes} {', '.join(every)}; not {name}{because}"
 
 
 def _only(draft: Draft, allowed: Mapping[str, Resource]) -> Command | None:

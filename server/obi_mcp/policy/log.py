@@ -35,9 +35,14 @@ def judge_log(draft: Draft) -> None:
     if not NAME.match(name):
         raise draft.deny(f"{name!r} cannot be the name of an object", at=operands[0], hint=draft.rule.hint)
     resource = find(draft, kind, operands[0].word)
-    if resource.argument not in draft.grounds.kinds_of(draft.rule):
+    kinds = draft.grounds.kinds_of(draft.rule)
+    if resource.argument not in kinds:
         raise draft.deny(
-            f"{draft.rule.id} is not about {resource.plural}", at=operands[0], hint=draft.rule.hint, depth=0
+            f"kubectl logs is only for {', '.join(sorted(kind.plural for kind in kinds.values()))}; "
+            f"not {resource.plural}",
+            at=operands[0],
+            hint=draft.rule.hint,
+            depth=0,
         )
     draft.operands = (Operand(f"{resource.argument}/{name}", operands[0].word),)
     single = resource.kind == "Pod"

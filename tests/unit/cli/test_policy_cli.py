@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from obi_mcp.policy.hard_names import HARD
+
 LINE = "kubectl get pods -n observability -l app=obi"
 CONFIG = """apiVersion: v1
 kind: ConfigMap
@@ -252,6 +254,15 @@ def test_policy_list_shows_what_a_level_can_use(run: Any) -> None:
     assert "helm.uninstall" in ids("full") - ids("non-destructive")
     text = run("list").stdout
     assert all(rule in text for rule in ("kubectl.logs", "filter.jq", "obi.config.validate"))
+
+
+def test_policy_list_shows_what_is_always_denied(run: Any) -> None:
+    for level in ("read-only", "full"):
+        entries = json.loads(run("list", "--access", level, "--json").stdout)
+        assert {tuple(entry) for entry in entries} == {tuple(entries[0])}
+        assert {entry["id"] for entry in entries if entry["hard"]} == set(HARD)
+        lines = run("list", "--access", level).stdout.splitlines()
+        assert [line.split()[0] for line in lines if " always denied " in line] == list(HARD)
 
 
 @pytest.mark.parametrize("name", ["kubectl.logs", "hard.credentials", "syntax", "filter.tr", "helm.list"])

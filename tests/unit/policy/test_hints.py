@@ -36,6 +36,9 @@ NEAREST = [
     ("kubectl exec obi-a -- ls", Access.FULL,
      "kubectl logs -n observability -l 'app.kubernetes.io/part-of in (obi, beyla)' --tail=50"),
     ("kubectl scale deploy/x --replicas=500", Access.FULL, "kubectl scale --replicas=100 deploy/x"),
+    ("kubectl set env ds/obi --list", Access.FULL,
+     "kubectl get daemonsets -n observability -l 'app.kubernetes.io/part-of in (obi, beyla)' -o json "
+     "| jq '.items[].spec.template.spec.containers[].env'"),
     ("kubectl events -n observability", Access.READ_ONLY, "kubectl events -n observability --for=daemonset/obi"),
 ]  # fmt: skip
 
@@ -45,6 +48,54 @@ def test_the_nearest_command_is_shown_and_allowed(command: str, level: Access, h
     decision = built_in().decide(command, access=level)
     assert (decision.effect, decision.hint) == ("deny", hint), decision.reason
     assert built_in().decide(hint, access=level).allowed
+
+
+# What is refused, the reason (or how it begins or ends), and the sentence that is the way out.
+SENTENCES = [
+    ("kubectl edit ds/obi", "kubectl edit is never allowed: it opens an editor, and there is no terminal to talk to",
+     "read with -o yaml, change it, then kubectl apply -f - with the document in stdin"),
+    ("kubectl create namespace obi", "no rule allows kubectl create namespace",
+     "use kubectl create -f - with the Namespace in stdin"),
+    ("kubectl create job x", "no rule allows kubectl create job", "kinds that may be made, with kubectl create -f -: "),
+    ("kubectl get pods --colour", "kubectl get has no flag --colour",
+     "flags of kubectl get that are allowed: --all-namespaces, --context, "),
+    ("kubectl get pods -h", "-h (--help) is never allowed: a program's own help lists what is not allowed here",
+     "flags of kubectl get that are allowed: --all-namespaces, --context, "),
+    ("obi --colour", "obi has no flag --colour", "allowed are: obi config migrate, obi config validate"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "reason", "hint"), SENTENCES, ids=[row[0] for row in SENTENCES])
+def test_a_way_out_that_is_no_command_is_a_sentence(command: str, reason: str, hint: str) -> None:
+    decision = built_in().decide(command, access=Access.READ_ONLY)
+    assert (decision.effect, decision.reason) == ("deny", reason)
+    assert decision.hint is not None and decision.hint.startswith(hint) and not is_command(decision.hint)
+    assert "obi-mcp policy" not in decision.hint and len(decision.hint) < 1000
+
+
+OTHER_KINDS = [
+    ("kubectl get pods,nodes", "kubectl get takes nodes only without the other kinds: one call for each"),
+    ("kubectl logs job/x", "kubectl logs is only for daemonsets, deployments, pods, replicasets; not jobs"),
+    ("kubectl rollout restart sts/x", "kubectl rollout restart is only for daemonsets, deployments; not statefulsets"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("command", "reason"), OTHER_KINDS, ids=[row[0] for row in OTHER_KINDS])
+def test_the_kinds_that_a_command_takes_are_listed(command: str, reason: str) -> None:
+    assert built_in().decide(command, access=Access.FULL).reason == reason
+
+
+def test_every_kind_is_listed_once() -> None:
+    reason = built_in().decide("kubectl get ingresses", access=Access.FULL).reason
+    kinds = reason.removeprefix("kubectl get lists only ").partition(";")[0].split(", ")
+    assert len(kinds) == len(set(kinds)) and {"pods", "nodes", "events"} < set(kinds)
+
+
+def test_narrowing_says_which_labels_are_listed() -> None:
+    reason = built_in().decide("kubectl get pods", access=Access.READ_ONLY).reason
+    assert reason.startswith(
+        "only objects labelled 'app.kubernetes.io/part-of in (obi, beyla)' are listed; not searched: "
+    )
 
 
 def test_a_hint_for_a_document_says_that_it_needs_it() -> None:
