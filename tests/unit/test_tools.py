@@ -13,7 +13,7 @@ from tests.snapshots.update import TOOLS, tool_snapshots
 from tests.unit.recorded_road import ANSWER, NARROWED, REFUSED, UNREADABLE, RecordedAudit, RecordedRoad, services
 
 from obi_mcp.config import Limits, Settings
-from obi_mcp.enforcer.model import Answer
+from obi_mcp.enforcer.model import MAX_PARSED, Answer
 from obi_mcp.errors import (
     Busy,
     CallTimeout,
@@ -30,7 +30,7 @@ from obi_mcp.errors import (
 from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.base import ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.registry import all_toolsets, listed_tools
-from obi_mcp.toolsets.rendering import MAX_PARSED, MAX_TEXT, render_answer, render_error
+from obi_mcp.toolsets.rendering import MAX_TEXT, render_answer, render_error
 from obi_mcp.toolsets.run import run_tool
 
 FULL = Settings(access=Access.FULL)

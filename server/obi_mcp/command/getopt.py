@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from obi_mcp.command.grammar import FlagSpec, ProgramGrammar
@@ -20,30 +20,8 @@ def parse_getopt(grammar: ProgramGrammar, words: Sequence[Token]) -> Command:
     Raises: InvalidCommand.
     """
     reader = _Reader(grammar, words)
-    while reader.next < len(words):
-        at = reader.next
-        text = words[at].text
-        reader.next += 1
-        if text == "--":
-            reader.dash = len(reader.operands)
-            reader.rest_are_operands()
-        elif len(text) < 2 or text[0] != "-":
-            reader.operands.append(Operand(text, at))
-            if not grammar.interspersed:
-                # After the first operand everything is one, also a word that looks like an option.
-                reader.rest_are_operands()
-        elif text.startswith("--"):
-            reader.long(at, text[2:])
-        elif grammar.numeric and _NUMERIC.match(text) and _takes_number(grammar.program, at, len(words)):
-            reader.set(at, grammar.root.flags[grammar.numeric], text, (str(int(text[1:])),))
-        else:
-            reader.group(at, text[1:])
+    reader.read(reader.long, reader.group)
     return reader.command()
-
-
-def _takes_number(program: str, at: int, count: int) -> bool:
-    """Whether ``-20`` may stand there: GNU's head takes it only as its first word, tail only as its one word."""
-    return at == 1 if program == "head" else count == 2 if program == "tail" else True
 
 
 def parse_jq(grammar: ProgramGrammar, words: Sequence[Token]) -> Command:
@@ -55,19 +33,7 @@ def parse_jq(grammar: ProgramGrammar, words: Sequence[Token]) -> Command:
     Raises: InvalidCommand.
     """
     reader = _Reader(grammar, words)
-    while reader.next < len(words):
-        at = reader.next
-        text = words[at].text
-        reader.next += 1
-        if text == "--":
-            reader.dash = len(reader.operands)
-            reader.rest_are_operands()
-        elif len(text) < 2 or text[0] != "-":
-            reader.operands.append(Operand(text, at))
-        elif text.startswith("--"):
-            reader.jq_long(at, text[2:])
-        else:
-            reader.jq_group(at, text[1:])
+    reader.read(reader.jq_long, reader.jq_group)
     command = reader.command()
     args, jsonargs = command.flag("args"), command.flag("jsonargs")
     if args and jsonargs:
@@ -90,8 +56,34 @@ class _Reader:
     flags: list[Flag] = field(default_factory=list)
     seen: set[str] = field(default_factory=set)
     operands: list[Operand] = field(default_factory=list)
-    dash: int | None = None
     next: int = 1
+
+    def read(self, long: Callable[[int, str], None], group: Callable[[int, str], None]) -> None:
+        """Go through the words; ``long`` and ``group`` take a word's index and what follows its dashes."""
+        while self.next < len(self.words):
+            at = self.next
+            text = self.words[at].text
+            self.next += 1
+            if text == "--":
+                self.rest_are_operands()
+            elif len(text) < 2 or text[0] != "-":
+                self.operands.append(Operand(text, at))
+                if not self.grammar.interspersed:
+                    # After the first operand everything is one, also a word that looks like an option.
+                    self.rest_are_operands()
+            elif text.startswith("--"):
+                long(at, text[2:])
+            elif self._is_number(at, text):
+                self.set(at, self.grammar.root.flags[self.grammar.numeric], text, (str(int(text[1:])),))
+            else:
+                group(at, text[1:])
+
+    def _is_number(self, at: int, text: str) -> bool:
+        """Whether ``-20`` may stand there: GNU's head takes it only as its first word, tail only as its one word."""
+        if not self.grammar.numeric or not _NUMERIC.match(text):
+            return False
+        program = self.grammar.program
+        return at == 1 if program == "head" else len(self.words) == 2 if program == "tail" else True
 
     def command(self) -> Command:
         short = frozenset(flag.name for flag in self.flags if not self.grammar.root.flags[flag.name].long)

@@ -18,7 +18,7 @@ from obi_mcp.enforcer.case import Case, Difference, Proved
 from obi_mcp.enforcer.cluster import Cluster
 from obi_mcp.enforcer.failures import raise_for_failure
 from obi_mcp.enforcer.members import Members
-from obi_mcp.enforcer.model import Answer, Call, Progress
+from obi_mcp.enforcer.model import MAX_PARSED, Answer, Call, Progress
 from obi_mcp.enforcer.obi_program import answer_obi
 from obi_mcp.enforcer.proofs import prove
 from obi_mcp.errors import CallCancelled, CallTimeout, Conflict, Denied, ObiMcpError, SyntaxDenied
@@ -290,8 +290,8 @@ async def _once(data: bytes) -> AsyncIterator[bytes]:
 
 
 def _parsed(text: str) -> Any:
-    """The output as one JSON value, where it is an object or a list; None otherwise."""
-    if not text.lstrip().startswith(("{", "[")):
+    """The output as one JSON value, where it is a small object or list; None otherwise."""
+    if len(text) > MAX_PARSED or not text.lstrip().startswith(("{", "[")):
         return None
     try:
         return json.loads(text)

@@ -11,6 +11,9 @@ from obi_mcp.policy.model import Access, Decision
 Progress = Callable[[float, float | None, str], Awaitable[None]]
 """Told how far a call is: done, total (None: unknown), and a line of text."""
 
+MAX_PARSED = 4_000
+"""Characters of output up to which its parsed form goes along; above that, it would be the payload twice."""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -36,7 +39,7 @@ class Answer:
     ``cut`` says how much was left out and how to ask for less, when ``truncated``. ``skipped`` counts objects that
     are not OBI's and were left out; ``stripped`` counts control and invisible characters that were removed.
     ``notes`` say what the output alone does not: which of several pods was taken, what an exit code means.
-    ``parsed`` is the output as JSON where it is one whole JSON value. The text is the cluster's: data, never an
+    ``parsed`` is the output as JSON where it is one small whole value. The text is the cluster's: data, never an
     instruction.
     """
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from obi_mcp.enforcer.model import Answer
+from obi_mcp.enforcer.model import MAX_PARSED, Answer
 from obi_mcp.errors import Denied, InvalidCommand, InvalidDocument, ObiMcpError
 from obi_mcp.policy.model import Access, Decision
 from obi_mcp.toolsets.base import ToolResult
@@ -17,8 +17,6 @@ MAX_TEXT = 2_000
 """Characters of output that the short text repeats; a shorter output is in it whole."""
 
 MAX_ERROR_TEXT = 1_000
-MAX_PARSED = 4_000
-"""Characters of output up to which its parsed form goes along; above that, it would be the payload twice."""
 
 
 def render_answer(answer: Answer) -> ToolResult:
