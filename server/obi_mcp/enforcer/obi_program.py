@@ -1,7 +1,7 @@
 """``obi config validate -`` and ``obi config migrate -``, answered by our own validator and migrator, which say so.
 
 A binary that does not have these sub-commands ignores the words and starts instrumenting, and none of them says its
-version when asked (``docs/decisions/0004-obi-config.md``). So no obi binary is started from a command line at all.
+version when asked (``docs/decisions/0003-obi-config.md``). So no obi binary is started from a command line at all.
 """
 
 from __future__ import annotations
