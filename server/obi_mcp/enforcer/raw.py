@@ -24,7 +24,7 @@ async def prove_raw(case: Case, check: Check, spec: RawSpec) -> Proved:
             failed(
                 check,
                 f"port {spec.port} is not declared by the OBI container of pod {spec.pod}",
-                f"declared ports: {known}",
+                f"its OBI container declares: {known}",
             )
         )
     return Proved(passed(check, f"port {spec.port} is declared by OBI's container"))

@@ -47,9 +47,9 @@ def judge_raw(draft: Draft) -> None:
     draft.checks.append(
         Check(
             "membership",
-            f"pods/{spec.pod}:{spec.port}",
+            f"pods/{spec.pod}",
             spec.namespace,
-            "the pod has to be OBI's, and its OBI container has to declare the port",
+            f"the pod has to be OBI's, and its OBI container has to declare the port {spec.port}",
             spec,
             via="channel",
         )

@@ -24,6 +24,8 @@ MAX_IN_FLIGHT = 32
 IDLE_S = 300.0
 _JSON = "application/json"
 _SAID_CHARACTERS = 300
+# What the API server says where the pod or service behind a proxy path does not answer (apimachinery's proxy handler).
+_POD_SILENT = b"error trying to reach service"
 _T = TypeVar("_T")
 
 
@@ -89,7 +91,7 @@ class Channel:
             elif len(said) < 4096:
                 said += part
         if status != 200:
-            raise _refused(status, said, path)
+            raise refused(status, said, path)
 
     async def close(self) -> None:
         """Ends the proxy."""
@@ -209,7 +211,7 @@ class Channels:
 def _object(head: Head, body: bytes, path: str) -> Mapping[str, Any]:
     if not head.is_json:
         if head.status >= 500 or head.status == 403:
-            raise _refused(head.status, body, path)
+            raise refused(head.status, body, path)
         return {}
     try:
         value = json.loads(body)
@@ -218,12 +220,23 @@ def _object(head: Head, body: bytes, path: str) -> Mapping[str, Any]:
     return value if isinstance(value, dict) else {"value": value}
 
 
-def _refused(status: int, body: bytes, path: str) -> ProgramFailed | ClusterUnreachable:
-    """kubectl proxy answers in plain text where it did not reach the API server, or does not want to."""
-    said = body.decode("utf-8", "replace").strip()[:_SAID_CHARACTERS]
+def refused(status: int, body: bytes, path: str) -> ProgramFailed | ClusterUnreachable:
+    """What an answer that is none means: the pod behind a proxy path is silent or knows no such path, or kubectl proxy
+    (which then answers in plain text) did not reach the API server or does not want to."""
+    said, asked = body.decode("utf-8", "replace").strip()[:_SAID_CHARACTERS], path.partition("?")[0][:150]
+    if status >= 500 and _POD_SILENT in body:
+        return ProgramFailed(
+            f"the pod does not answer at {asked}: {said}",
+            "it declares the port and does not listen on it: read its logs, or ask another pod",
+        )
     if status >= 500:
         return ClusterUnreachable(
-            f"kubectl could not get {path.partition('?')[0][:150]}: {said}",
+            f"kubectl could not get {asked}: {said}",
             "check the kubeconfig and that the cluster can be reached (obi-mcp doctor)",
         )
-    return ProgramFailed(f"{status} for {path.partition('?')[0][:150]}: {said}")
+    if status == 404 and "/proxy/" in asked:
+        return ProgramFailed(
+            f"404 for {asked}: {said}",
+            "the pod answers and has no such path; the paths are metrics, internal/metrics and healthz",
+        )
+    return ProgramFailed(f"{status} for {asked}: {said}")

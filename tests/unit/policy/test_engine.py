@@ -135,6 +135,12 @@ def test_what_is_not_found_is_looked_for_by_the_same_program(command: str, hint:
     assert built_in().decide(hint.removeprefix("list what is OBI's: "), access=Access.READ_ONLY).allowed
 
 
+def test_a_pod_that_is_not_there_is_named_without_its_port() -> None:
+    decision = decided("kubectl get --raw /api/v1/namespaces/observability/pods/obi-x:9090/proxy/metrics")
+    (check,) = decision.checks
+    assert (check.target, check.why.endswith("declare the port 9090")) == ("pods/obi-x", True)
+
+
 def test_a_change_that_turns_out_to_need_more_is_refused_below_that_level() -> None:
     decision = decided("helm upgrade obi obi")
     raised = passed(decision, Access.FULL)
