@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import cached_property
 
 from obi_mcp.config import Settings
 from obi_mcp.policy.model import Approved
@@ -13,7 +14,7 @@ from obi_mcp.process.directory import PrivateDirectory
 from obi_mcp.process.pipeline import Crew, Pipeline
 from obi_mcp.process.places import Places
 from obi_mcp.process.programs import VERSION_ARGUMENTS, Programs, find_programs
-from obi_mcp.process.sandbox import Sandbox
+from obi_mcp.process.sandbox import Sandbox, check_environment
 from obi_mcp.process.versions import Versions
 from obi_mcp.redact import Redactor
 
@@ -40,23 +41,42 @@ class Runner:
     ) -> None:
         """``environ`` None: the process's own. ``described``: versions of the grammars; None: the shipped ones.
 
-        Raises: ConfigError when there is no place for private files, or ``programs.environment`` sets what is ours.
+        Raises: ConfigError when ``programs.environment`` sets what is ours to set.
         """
+        check_environment(settings.programs.environment)
         self.settings = settings
         self.redactor = redactor
-        environ = os.environ if environ is None else environ
-        self.programs: Programs = find_programs(settings, environ)
-        self.directory = PrivateDirectory.make(environ)
-        self.children = Children(str(self.directory.root))
-        self.sandbox = Sandbox(settings, self.programs, self.directory, environ)
-        self.versions = Versions(
-            self.children,
-            self.sandbox,
-            shipped_versions() if described is None else described,
-            self.directory.path("tmp"),
-        )
+        self._environ = os.environ if environ is None else environ
+        self._described = described
+        self.programs: Programs = find_programs(settings, self._environ)
         self._places = Places(settings.limits.max_children, settings.limits.max_waiting)
-        self._crew = Crew(settings, self.programs, self.sandbox, self.children, self.versions, redactor)
+
+    # Made when first needed: a server that never runs anything leaves no directory and no launcher.
+
+    @cached_property
+    def directory(self) -> PrivateDirectory:
+        """The private directory. Raises: ConfigError when there is no place for it."""
+        return PrivateDirectory.make(self._environ)
+
+    @cached_property
+    def children(self) -> Children:
+        """The children, whose launcher removes the private directory when the server is gone."""
+        return Children(str(self.directory.root))
+
+    @cached_property
+    def sandbox(self) -> Sandbox:
+        """How programs run here."""
+        return Sandbox(self.settings, self.programs, self.directory, self._environ)
+
+    @cached_property
+    def versions(self) -> Versions:
+        """Which versions the programs have."""
+        described = shipped_versions() if self._described is None else self._described
+        return Versions(self.children, self.sandbox, described, self.directory.path("tmp"))
+
+    @cached_property
+    def _crew(self) -> Crew:
+        return Crew(self.settings, self.programs, self.sandbox, self.children, self.versions, self.redactor)
 
     @classmethod
     def for_settings(cls, settings: Settings, redactor: Redactor) -> Runner:
@@ -103,8 +123,9 @@ class Runner:
 
     async def close(self) -> None:
         """Ends every process, and removes the private directory."""
-        await self.children.close()
-        self.directory.discard()
+        if "directory" in self.__dict__:
+            await self.children.close()
+            self.directory.discard()
 
 
 def shipped_versions() -> dict[str, str]:

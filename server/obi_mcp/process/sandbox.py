@@ -50,7 +50,7 @@ class Sandbox:
     def __init__(
         self, settings: Settings, programs: Programs, directory: PrivateDirectory, environ: Mapping[str, str]
     ) -> None:
-        """Raises: ConfigError when ``programs.environment`` sets what is ours to set."""
+        """INVARIANT: ``check_environment`` has passed the settings."""
         self._settings = settings
         self._programs = programs
         self._directory = directory
@@ -61,7 +61,7 @@ class Sandbox:
         self._plugins: dict[str, str] = {}
         self._head_rules: dict[str, Rules] = {}
         self._reading = asyncio.Lock()
-        self._base = self._environment(_extras(settings.programs.environment))
+        self._base = self._environment(settings.programs.environment)
         self._write_repositories()
         self._link()
 
@@ -231,14 +231,14 @@ def _limit(which: int, most: int) -> tuple[int, int, int]:
     return which, bound, bound
 
 
-def _extras(configured: Mapping[str, str]) -> Mapping[str, str]:
+def check_environment(configured: Mapping[str, str]) -> None:
+    """Raises: ConfigError when ``programs.environment`` sets what is ours to set."""
     for name in configured:
         if name.startswith(_NOT_FOR_OPERATORS) and name not in _FOR_OPERATORS:
             raise ConfigError(
                 f"programs.environment sets {name}, which the server sets itself",
                 "programs.environment is for proxies and for the variables of a credential plugin",
             )
-    return configured
 
 
 @lru_cache(32)

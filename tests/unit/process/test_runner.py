@@ -238,6 +238,14 @@ def test_closing_the_server_ends_what_runs() -> None:
     within(work)
 
 
+def test_a_server_that_runs_nothing_leaves_nothing() -> None:
+    place = tempfile.mkdtemp(dir="/tmp")
+    runner = Runner(Settings(), REDACTOR, environ={"XDG_RUNTIME_DIR": place})
+    assert os.listdir(place) == []
+    asyncio.run(runner.close())
+    os.rmdir(place)
+
+
 def test_more_calls_than_places_wait_and_too_many_are_told_so() -> None:
     async def work(runner: Runner) -> None:
         gate = asyncio.Event()

@@ -19,7 +19,9 @@ from obi_mcp.policy.scope import Scope
 from obi_mcp.process import files
 from obi_mcp.process.directory import PrivateDirectory
 from obi_mcp.process.programs import Program, Programs, find_programs
+from obi_mcp.process.runner import Runner
 from obi_mcp.process.sandbox import Sandbox
+from obi_mcp.redact import Redactor
 
 KUBECTL = Program("kubectl", "/opt/kubectl")
 PROGRAMS = Programs({"kubectl": KUBECTL, "diff": Program("diff", "/usr/bin/diff")}, ("/opt",))
@@ -77,9 +79,10 @@ def test_in_a_cluster_the_api_servers_address_is_passed_on(directory: PrivateDir
         *("KUBECTL_EXTERNAL_DIFF", "KUBECONFIG", "KUBERC", "HELM_PLUGINS", "HELM_KUBETOKEN"),
     ],
 )
-def test_operators_do_not_set_what_is_ours(directory: PrivateDirectory, name: str) -> None:
+def test_operators_do_not_set_what_is_ours(name: str) -> None:
+    settings = Settings(programs=config.Programs(environment={name: "x"}))
     with pytest.raises(ConfigError, match=f"sets {name}"):
-        sandbox(directory, {name: "x"})
+        Runner(settings, Redactor.load())
 
 
 def test_path_holds_the_allowed_programs_and_nothing_else(directory: PrivateDirectory) -> None:
