@@ -3,26 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Awaitable, Callable
-from dataclasses import dataclass, field
 
-from obi_mcp.config import Settings
 from obi_mcp.errors import ProgramFailed
 from obi_mcp.policy.expressions.dump import DumpCut, may_dump
 from obi_mcp.policy.model import Access, Approved
 from obi_mcp.process.budget import Budget, Sink, Tail
-from obi_mcp.process.children import Child, Children, settled
-from obi_mcp.process.completed import Completed, StageEnd, TimedOut, exit_of, remarks
+from obi_mcp.process.children import settled
+from obi_mcp.process.completed import Completed, TimedOut, exit_of, remarks
 from obi_mcp.process.kubeconfig import Context
-from obi_mcp.process.pipes import PipeReader, PipeWriter, make_pipe, memory_file
-from obi_mcp.process.programs import Programs
-from obi_mcp.process.sandbox import FILTER_CPU_S, FILTER_MEMORY_BYTES, Sandbox
+from obi_mcp.process.pipes import PipeReader, PipeWriter
+from obi_mcp.process.sandbox import FILTER_CPU_S, FILTER_MEMORY_BYTES
+from obi_mcp.process.stages import Crew, Stage, Stages
 from obi_mcp.process.treatment import Treatment, treatment_for
-from obi_mcp.process.versions import Versions
-from obi_mcp.redact import Redactor
 
 HEADS_AT_ONCE = 4
 """Of several heads (``logs`` pod by pod) these many run; their output is read one after another."""
@@ -34,52 +29,6 @@ _STDERR_WAIT_S = 0.5
 _TURN_S = 0.004
 _PROGRESS_S = 1.0
 _TIMED_OUT_CODE = 124
-
-
-@dataclass(frozen=True, slots=True)
-class Crew:
-    """What all pipelines of a runner share."""
-
-    settings: Settings
-    programs: Programs
-    sandbox: Sandbox
-    children: Children
-    versions: Versions
-    redactor: Redactor
-
-
-@dataclass(slots=True)
-class _Stage:
-    """A stage that was started."""
-
-    argv: tuple[str, ...]
-    child: Child
-
-    async def end(self) -> StageEnd:
-        """How it ended. Raises: ProgramFailed when it never began."""
-        ended = await self.child.wait()
-        return StageEnd(self.argv, ended, spared=self.child.asked_to_end)
-
-
-@dataclass(slots=True)
-class _Descriptors:
-    """Our ends of pipes, and what we hold open for children that are yet to start."""
-
-    ours: list[PipeReader | PipeWriter] = field(default_factory=list)
-    theirs: list[int] = field(default_factory=list)
-
-    def reader(self, fd: int) -> PipeReader:
-        self.ours.append(PipeReader(fd))
-        return self.ours[-1]  # type: ignore[return-value]  # it is the one just made
-
-    def close_theirs(self) -> None:
-        while self.theirs:
-            os.close(self.theirs.pop())
-
-    def close(self) -> None:
-        self.close_theirs()
-        for end in self.ours:
-            end.close()
 
 
 class Pipeline:
@@ -96,16 +45,13 @@ class Pipeline:
     ) -> None:
         self._crew = crew
         self._approved = approved
-        self._temporary = temporary
         self._progress = progress
         self._raw = approved.output.head == "raw"
         self._may_dump = any(may_dump(head) for head in approved.heads)
         self._budget = Budget(max_bytes, whole=approved.output.head == "json" and not approved.filters)
         self._stderr = Tail(MAX_STDERR_BYTES)
-        self._heads: list[_Stage] = []
-        self._filters: list[_Stage] = []
+        self._stages = Stages(crew, approved, temporary)
         self._tasks: list[asyncio.Task[None]] = []
-        self._held = _Descriptors()
         self._treatment: Treatment | None = None
         self._dropped = 0
         self._received = 0
@@ -141,7 +87,7 @@ class Pipeline:
         """Ends what still runs and closes everything; afterwards nothing of it is left. Waits even when cancelled."""
         for task in self._tasks:
             task.cancel()
-        started = [stage.child for stage in (*self._heads, *self._filters)]
+        started = self._stages.children
         self._crew.children.end(started, grace_s=self._grace_s)
         interrupted: asyncio.CancelledError | None = None
         while not all(child.gone for child in started) or not all(task.done() for task in self._tasks):
@@ -150,73 +96,36 @@ class Pipeline:
                 await asyncio.gather(*self._tasks, return_exceptions=True)
             except asyncio.CancelledError as error:
                 interrupted = error
-        self._held.close()
+        self._stages.close()
         if interrupted is not None:
             raise interrupted
-
-    # --- starting ---
 
     async def _check_programs(self, *, with_head: bool) -> None:
         argvs = (*(self._approved.heads if with_head else ()), *self._approved.filters)
         programs = [self._crew.programs.get(name) for name in dict.fromkeys(argv[0] for argv in argvs)]
         await asyncio.gather(*(self._crew.versions.check(program) for program in programs))
 
-    def _start_head(self, argv: tuple[str, ...], context: Context | None, stderr: int) -> tuple[_Stage, PipeReader]:
-        program = self._crew.programs.get(argv[0])
-        launch = self._crew.sandbox.head(program, argv[1:], temporary=self._temporary, context=context)
-        reading, writing = make_pipe()
-        data = self._approved.stdin
-        stdin = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC) if data is None else memory_file(data)
-        try:
-            child = self._crew.children.launch(launch, stdin=stdin, stdout=writing, stderr=stderr)
-        finally:
-            os.close(stdin)
-            os.close(writing)
-            reader = self._held.reader(reading)
-        self._heads.append(_Stage(argv, child))
-        return self._heads[-1], reader
-
-    def _start_filters(self, stderr: int) -> tuple[PipeWriter, PipeReader]:
-        """Starts them joined by pipes of their own; what to write to the first and read from the last."""
-        entry, writing = make_pipe()
-        writer = PipeWriter(writing)
-        self._held.ours.append(writer)
-        for argv in self._approved.filters:
-            leaving, output = make_pipe()
-            try:
-                launch = self._crew.sandbox.filter(
-                    self._crew.programs.get(argv[0]), argv[1:], temporary=self._temporary
-                )
-                child = self._crew.children.launch(launch, stdin=entry, stdout=output, stderr=stderr)
-            finally:
-                os.close(entry)
-                os.close(output)
-                entry = leaving
-            self._filters.append(_Stage(argv, child))
-        return writer, self._held.reader(entry)
-
     # --- flowing ---
 
     async def _flow(self, source: AsyncIterator[bytes] | None, context: Context | None) -> None:
-        reading, stderr = make_pipe()
-        self._held.theirs.append(stderr)
-        errors = self._task(self._read_errors(self._held.reader(reading)))
+        stages = self._stages
+        errors = self._task(self._read_errors(stages.errors))
         flows: list[asyncio.Task[None]] = []
         sink: Sink = self._budget
         waiting = deque(self._approved.heads if source is None else ())
-        begun = deque([self._start_head(waiting.popleft(), context, stderr)] if waiting else ())
+        begun = deque([stages.start_head(waiting.popleft(), context)] if waiting else ())
         if self._approved.filters:
-            writer, reader = self._start_filters(stderr)
+            writer, reader = stages.start_filters()
             sink = _FilterSink(writer)
             flows.append(self._task(self._drain(reader)))
         if source is not None:
-            self._held.close_theirs()
+            stages.no_more()
             flows.append(self._task(self._feed_source(source, sink)))
         else:
-            flows.append(self._task(self._feed_heads(begun, waiting, context, stderr, sink)))
+            flows.append(self._task(self._feed_heads(begun, waiting, context, sink)))
         await _all_or_first_error(flows)
-        self._held.close_theirs()
-        await settled([stage.child for stage in (*self._heads, *self._filters)])
+        stages.no_more()
+        await settled(stages.children)
         try:
             # All that could write have ended; only what fled its group may still hold the pipe.
             await asyncio.wait_for(errors, _STDERR_WAIT_S)
@@ -236,18 +145,17 @@ class Pipeline:
 
     async def _feed_heads(
         self,
-        begun: deque[tuple[_Stage, PipeReader]],
+        begun: deque[tuple[Stage, PipeReader]],
         waiting: deque[tuple[str, ...]],
         context: Context | None,
-        stderr: int,
         sink: Sink,
     ) -> None:
         try:
             while begun:
                 while waiting and len(begun) < HEADS_AT_ONCE:
-                    begun.append(self._start_head(waiting.popleft(), context, stderr))
+                    begun.append(self._stages.start_head(waiting.popleft(), context))
                 if not waiting:
-                    self._held.close_theirs()
+                    self._stages.no_more()
                 stage, reader = begun.popleft()
                 if not await self._feed(self._chunks(reader), sink, stage):
                     await self._stop_heads([(stage, reader), *begun])
@@ -258,7 +166,7 @@ class Pipeline:
             if isinstance(sink, _FilterSink):
                 sink.close()
 
-    async def _stop_heads(self, heads: list[tuple[_Stage, PipeReader]]) -> None:
+    async def _stop_heads(self, heads: list[tuple[Stage, PipeReader]]) -> None:
         """Nobody wants more: reads are ended, a write goes on unread."""
         if self._may_end_heads:
             self._crew.children.end([stage.child for stage, _ in heads], grace_s=END_GRACE_S)
@@ -267,7 +175,7 @@ class Pipeline:
             while await reader.read():
                 pass
 
-    async def _feed(self, source: AsyncIterator[bytes], sink: Sink, stage: _Stage | None = None) -> bool:
+    async def _feed(self, source: AsyncIterator[bytes], sink: Sink, stage: Stage | None = None) -> bool:
         """One head's output through its treatment. False: the sink wants no more."""
         compact = bool(self._approved.filters) and self._approved.filters[0][0] == "jq"
         treatment = treatment_for(
@@ -321,8 +229,9 @@ class Pipeline:
             self._budget.add(stream.finish())
         if self._budget.spent or not self._fed:
             # Nothing more can come of it: the others need not wait until the head writes again.
-            heads = self._heads if self._may_end_heads else []
-            self._crew.children.end([stage.child for stage in (*heads, *self._filters)], grace_s=END_GRACE_S)
+            heads = self._stages.heads if self._may_end_heads else []
+            ends = [stage.child for stage in (*heads, *self._stages.filters)]
+            self._crew.children.end(ends, grace_s=END_GRACE_S)
 
     async def _read_errors(self, reader: PipeReader) -> None:
         cut = DumpCut() if self._may_dump else None
@@ -349,8 +258,8 @@ class Pipeline:
     # --- what came of it ---
 
     async def _completed(self) -> Completed:
-        heads = [await stage.end() for stage in self._heads]
-        filters = [await stage.end() for stage in self._filters]
+        heads = [await stage.end() for stage in self._stages.heads]
+        filters = [await stage.end() for stage in self._stages.filters]
         code, answered = exit_of(heads, filters)
         said = remarks(filters, memory_bytes=FILTER_MEMORY_BYTES, cpu_s=FILTER_CPU_S)
         return self._gather(code, answered=answered, remark=said)

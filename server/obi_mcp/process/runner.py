@@ -11,10 +11,11 @@ from obi_mcp.policy.model import Approved
 from obi_mcp.process.children import Children, KernelFacts
 from obi_mcp.process.completed import Completed, TimedOut
 from obi_mcp.process.directory import PrivateDirectory
-from obi_mcp.process.pipeline import Crew, Pipeline
+from obi_mcp.process.pipeline import Pipeline
 from obi_mcp.process.places import Places
 from obi_mcp.process.programs import VERSION_ARGUMENTS, Programs, find_programs
 from obi_mcp.process.sandbox import Sandbox, check_environment
+from obi_mcp.process.stages import Crew
 from obi_mcp.process.versions import Versions
 from obi_mcp.redact import Redactor
 
