@@ -115,8 +115,10 @@ class Runner:
             try:
                 return await pipeline.run(head_source, timeout_s)
             finally:
-                await pipeline.leave()
-                self.directory.remove(folder)
+                try:
+                    await pipeline.leave()
+                finally:
+                    self.directory.remove(folder)
 
     async def kernel(self) -> KernelFacts:
         """What holds the children, for ``doctor``. Raises: ProgramFailed."""

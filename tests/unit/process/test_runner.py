@@ -211,6 +211,23 @@ def test_cancelled_it_leaves_nothing(filters: tuple[str, ...]) -> None:
     within(work)
 
 
+def test_cancelled_again_while_it_ends_its_processes_it_ends_them_all_the_same() -> None:
+    async def work(runner: Runner) -> None:
+        for _ in range(5):
+            task = asyncio.create_task(
+                runner.run(approved("sort", "uniq"), timeout_s=60, max_bytes=100, head_source=silent())
+            )
+            await asyncio.to_thread(wait_until, lambda: _named(("sort", "uniq")) == 2, "the filters run")
+            for _ in range(3):
+                task.cancel()
+                await asyncio.sleep(0)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert _named(("sort", "uniq")) == 0 and not os.listdir(runner.directory.path("tmp"))
+
+    within(work)
+
+
 def _named(filters: tuple[str, ...]) -> int:
     """How many of our descendants are these filters."""
     names = {line.split()[0] for line in filters}
