@@ -116,6 +116,28 @@ def test_a_lower_level_never_allows_more(policy: Policy, line: Line) -> None:
             assert decision.access <= level
 
 
+HALF = 32_000
+LONG = (
+    "kubectl" + " " * 2 * HALF,
+    "kubectl get pods" + (" " * 300 + "é") * 200,
+    "kubectl get " + "x " * HALF,
+    "kubectl get " + "''" * HALF,
+    "kubectl get -" + "A" * 2 * HALF,
+    "kubectl get --" + "field-" * 10_000,
+    "kubectl " + "-nx " * 16_000 + "get",
+    "kubectl logs x --since=" + "1" * 2 * HALF + "x",
+    "kubectl logs x --since=" + "1h" * (HALF - 20) + "x",
+    "kubectl api-versions | grep " + "-ea " * 16_000,
+    "kubectl get" + "|x" * (HALF - 10),
+)
+
+
+@pytest.mark.parametrize("text", LONG, ids=range(len(LONG)))
+def test_a_long_line_is_read_in_time_proportional_to_its_length(text: str) -> None:
+    # Nothing is measured: what is quadratic here takes half a minute.
+    read(text)
+
+
 # --- what is always denied, in every spelling ---
 
 DENIED = {
