@@ -303,3 +303,19 @@ async def test_an_expression_that_fails_prints_no_object(serve: Serve, facts: di
     said = json.dumps(outcome.structured) + outcome.text
     assert not [text for text in canaries(facts) if text in said]
     assert "managedFields" not in said and "tolerations" not in said
+
+
+async def test_a_note_says_whose_log_it_is_and_what_exit_code_1_of_diff_means(serve: Serve) -> None:
+    metadata = "{name: obi-new, namespace: observability, labels: {app.kubernetes.io/part-of: obi}}"
+    account = f"{{apiVersion: v1, kind: ServiceAccount, metadata: {metadata}}}"
+    async with serve() as session:
+        one = await session.kubectl("logs daemonset/obi -n observability --tail=1")
+        every = await session.kubectl("logs daemonset/obi -n observability --tail=1 --all-pods --prefix")
+        difference = await session.kubectl("diff -f -", stdin=account)
+    pods = {line.split("/")[1] for line in every.stdout.splitlines() if line.startswith("[pod/")}
+    assert len(pods) > 1 and "notes" not in every.structured
+    assert one.structured["notes"] == [f"one of {len(pods)} pods: {min(pods)}; add --all-pods --prefix for all of them"]
+    assert (difference.structured["exit_code"], difference.structured["notes"]) == (
+        1,
+        ["exit code 1 of kubectl diff: there are differences"],
+    )
