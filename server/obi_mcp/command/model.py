@@ -95,7 +95,10 @@ class Command:
         dashes = "-" if flag.name in self.short else "--"
         if self.style == "jq" or not flag.values:
             return [dashes + flag.name, *flag.values]
-        return [f"-{flag.name}{flag.value}"] if dashes == "-" else [f"--{flag.name}={flag.value}"]
+        if dashes == "--":
+            return [f"--{flag.name}={flag.value}"]
+        # An empty value cannot be glued to a letter: the next word would be taken for it.
+        return [f"-{flag.name}{flag.value}"] if flag.value else [f"-{flag.name}", ""]
 
 
 @dataclass(frozen=True, slots=True)

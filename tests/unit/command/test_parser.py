@@ -59,6 +59,8 @@ READ = [  # line, argv of each stage
     ("kubectl get pods | tail -n +3", ["kubectl get pods", "tail --lines=+3"]),
     ("kubectl get pods | grep -5 -A3 x", ["kubectl get pods", "grep --context=5 --after-context=3 x"]),
     ("kubectl get pods | grep -e x -ey", ["kubectl get pods", "grep --regexp=x --regexp=y"]),
+    ("kubectl get pods | grep -X '' x", ["kubectl get pods", "grep -X  x"]),
+    ("kubectl get pods | grep -Xa x", ["kubectl get pods", "grep -Xa x"]),
     ("kubectl get pods | grep -- -x", ["kubectl get pods", "grep -- -x"]),
     ("kubectl get pods | grep --color x", ["kubectl get pods", "grep --color=auto x"]),
     ("kubectl get pods | sort -k2,2n -t, -u", ["kubectl get pods", "sort --key=2,2n --field-separator=, --unique"]),
