@@ -24,6 +24,8 @@ from obi_mcp.policy.model import Access
 
 CANARY = "canary-7f3a91"
 _BATCH = 400
+_USAGE = 2
+"""What jq and grep end with where they cannot read their own command line."""
 _TRACED = (
     *("open", "openat", "openat2", "creat", "execve", "execveat", "fork", "vfork", "clone", "clone3", "socket"),
     *("socketpair", "connect", "bind", "sendto", "sendmsg", "unlink", "unlinkat", "rename", "renameat", "renameat2"),
@@ -88,7 +90,8 @@ def _judge(text: str, written: Outcome, rebuilt: Outcome) -> Iterator[Finding]:
             yield Finding(f"filter.{how}", text, "; ".join(outcome.calls))
         if CANARY in outcome.output:
             yield Finding("filter.canary", text, outcome.output[:200])
-    # Messages name the program by its path only, and lines of jq's errors are the same.
+    if written.exit_code == rebuilt.exit_code == _USAGE:
+        return  # of two wrong options the first is named, and rebuilding orders them
     if (written.exit_code, written.output) != (rebuilt.exit_code, rebuilt.output):
         yield Finding("filter.differs", text, f"written {written}, rebuilt {rebuilt}"[:1000])
 
