@@ -74,11 +74,11 @@ class Programs:
 
 
 def find_programs(
-    settings: Settings, environ: Mapping[str, str] | None = None, *, python: str = sys.executable
+    settings: Settings, environ: Mapping[str, str] | None = None, *, python: str | None = None
 ) -> Programs:
     """Looks for every program in ``programs.path``, beside the server's ``python``, and in PATH; first found wins."""
     path = (os.environ if environ is None else environ).get("PATH", os.defpath)
-    directories = [*settings.programs.path, str(Path(python).parent), *path.split(os.pathsep)]
+    directories = [*settings.programs.path, str(Path(python or sys.executable).parent), *path.split(os.pathsep)]
     searched = tuple(dict.fromkeys(os.path.abspath(place) for place in directories if place))
     names: dict[str, Iterable[str]] = {name: (name,) for name in (*HEADS, *FILTERS, *HELPERS)}
     names["obi"] = OBI_NAMES
