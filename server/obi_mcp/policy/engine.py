@@ -170,12 +170,13 @@ class Policy:
             raise Denied(decision)
         if decision.access > access:
             raise Denied(_denied(decision, f"this needs the access level {decision.access.label}"))
+        # What failed is said before what was not made: checks end with the first that fails.
+        for result in results:
+            _refuse_failed(decision, result, access)
         for check in decision.checks:
             found = [result for result in results if result.check == check]
             if not found:
                 raise Denied(_denied(decision, f"the {check.kind} check of {check.target} was not made"))
-        for result in results:
-            _refuse_failed(decision, result, access)
         vectors = (pipeline.head.argv(),) if heads is None else tuple(heads)
         for vector in vectors:
             reason = refuse_head(decision, vector, self.grammars)

@@ -99,10 +99,12 @@ def judge_resources(draft: Draft) -> None:
 
 def _obi(draft: Draft, targets: Targets) -> None:
     """Targets that have to be OBI's, by any of the rule's ways."""
-    listed = not targets.named and draft.rule.targets.matches == "drop"
+    # Events are OBI's by the one object that they are about, which is checked by name: there is nothing to drop.
+    of_one = "event" in draft.rule.targets.confine
+    listed = not targets.named and not of_one and draft.rule.targets.matches == "drop"
     check_output(draft, targets.resources, confine=listed)
     check_conditions(draft, targets.resources)
-    if "event" in draft.rule.targets.confine:
+    if of_one:
         judge_events(draft, targets)
     elif draft.rule.targets.one:
         _one(draft, targets)
