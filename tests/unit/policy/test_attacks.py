@@ -180,7 +180,7 @@ def _key(line: Line) -> tuple[str, str | None, str]:
 @lru_cache(maxsize=1)
 def _commands() -> tuple[Command, ...]:
     """Every stage of every line that can be read."""
-    found = []
+    found: list[Command] = []
     for line in (*GIVEN, *ATTACKS):
         try:
             found.extend(parse(line["command"], built_in().grammars).stages())
