@@ -35,8 +35,10 @@ class Campaign:
     def run(self, *, progress: bool = False) -> Tally:
         """All that was seen."""
         paths = binaries()
+        # Here, so that a policy that cannot be loaded is told once; the pool would start its processes for ever.
+        policy = Policy.load(Settings())
         total, told = Tally(), time.monotonic()
-        with multiprocessing.get_context("fork").Pool(self.jobs, _start, (paths,)) as pool:
+        with multiprocessing.get_context("fork").Pool(self.jobs, _start, (paths, policy)) as pool:
             for tally in pool.imap_unordered(_chunk, self._chunks()):
                 total.add(tally)
                 if progress and time.monotonic() - told > _TOLD_EVERY_S:
@@ -81,9 +83,9 @@ class _Worker:
 _WORKERS: list[_Worker] = []
 
 
-def _start(paths: dict[str, str]) -> None:
+def _start(paths: dict[str, str], policy: Policy) -> None:
     """In each process of the pool: what its chunks have in common."""
-    _WORKERS.append(_Worker(Judge(Policy.load(Settings()), Oracles(paths)), Seeds.load()))
+    _WORKERS.append(_Worker(Judge(policy, Oracles(paths)), Seeds.load()))
 
 
 def _chunk(task: tuple[str, int]) -> Tally:

@@ -102,7 +102,7 @@ def stage(rng: random.Random, grammars: Grammars) -> tuple[str, ...]:
     for _ in range(max(count, 0)):
         pool = _OPERANDS.get(program, _ANY) if rng.random() < 0.93 else _ANY
         words.insert(rng.randrange(len(words) + 1), [rng.choice(pool)])
-    if rng.random() < 0.06:
+    if rng.random() < (0.3 if program in {"head", "tail"} else 0.06):
         words.insert(rng.randrange(len(words) + 1), [rng.choice(("--", "-", "-5", "+2", "-x", "--help", "-3c"))])
     return (program, *(word for group in words for word in group))
 

@@ -312,6 +312,8 @@ class Generator:
         rng = self.rng
         for _ in range(1 + _few(rng, 2)):
             at = rng.randrange(len(text) + 1)
+            if rng.random() < 0.5:  # where a word begins, some mean more
+                at = 1 + max(text.rfind(" ", 0, at), text.rfind("|", 0, at))
             piece = rng.choice(words_of.RAW if rng.random() < 0.3 else words_of.SHELL)
             text = text[:at] + piece + text[at:]
         return text
