@@ -43,7 +43,8 @@ def become_child(desk: Desk) -> None:
         os.setsid()
         kernel.die_with_parent(desk.launcher)
         kernel.no_new_privileges()
-        for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD):
+        # Python ignores some, and whoever started the server in the background has it ignore more.
+        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
             signal.signal(number, signal.SIG_DFL)
         _rehearse()
         data, streams, _, _ = socket.recv_fds(desk.orders, MAX_MESSAGE_BYTES, _STREAMS)
