@@ -9,7 +9,7 @@ from typing import Any
 
 from obi_mcp.enforcer.cluster import Cluster
 from obi_mcp.errors import ProgramFailed
-from obi_mcp.policy.membership import OwnerRef, object_is_obi, owner_is_obi, pod_is_obi
+from obi_mcp.policy.membership import OwnerRef, default_container, object_is_obi, owner_is_obi, pod_is_obi
 from obi_mcp.policy.model import MembersSpec, Resource
 from obi_mcp.policy.resource import ResourceTable
 from obi_mcp.policy.scope import Scope
@@ -88,6 +88,19 @@ class Members:
                 break
             proof = owner_is_obi(proof.owner, await self._owner(proof.owner), self._scope, container)
         return Found(body, proof.kind == "yes", proof.why)
+
+    async def read_container(self, pod: Found, container: str | None) -> tuple[Found, str | None]:
+        """The container that ``logs`` reads of a pod of OBI's (the named one, else kubectl's choice), and the pod with
+        whether that container is OBI's: others may put one of theirs into OBI's pods, and make it the default."""
+        name = container or default_container(pod.body)
+        return (await self.prove(pod.body, self.pods(), name) if pod.ours else pod), name
+
+    async def foreign_containers(self, pod: Mapping[str, Any]) -> tuple[str, ...]:
+        """Names of the pod's containers, init and ephemeral ones too, that are not OBI's."""
+        spec = pod.get("spec") or {}
+        kinds = ("containers", "initContainers", "ephemeralContainers")
+        names = [str(entry.get("name", "")) for kind in kinds for entry in spec.get(kind) or ()]
+        return tuple([name for name in names if not (await self.prove(pod, self.pods(), name)).ours])
 
     async def containers(self, pod: Mapping[str, Any]) -> tuple[str, ...]:
         """Names of the pod's containers (not init ones) that are OBI's."""

@@ -31,10 +31,28 @@ async def _named(case: Case, check: Check, spec: MembersSpec) -> Proved:
     for found in await case.members.named(spec, write=write):
         if found is None or not found.ours:
             return Proved(absent(check))
+        if refused := await _refuse_foreign_log(case, check, spec, found):
+            return refused
         if spec.reappears and not await case.members.comes_back(found.body):
             raised = Access.FULL
     reason = "no controller makes the pod again, so it would be gone for good" if raised else ""
     return Proved(passed(check, reason, raised))
+
+
+async def _refuse_foreign_log(case: Case, check: Check, spec: MembersSpec, pod: Found) -> Proved | None:
+    """``logs POD`` reads containers, and not everyone in OBI's pod has to be OBI's."""
+    head = case.decision.pipeline.head if case.decision.pipeline else None
+    if head is None or head.path != ("logs",):
+        return None
+    if not spec.all_containers:
+        read, _ = await case.members.read_container(pod, spec.container)
+        return None if read.ours else Proved(absent(check))
+    foreign = await case.members.foreign_containers(pod.body)
+    if not foreign:
+        return None
+    return Proved(
+        failed(check, f"{', '.join(foreign)} of the pod {pod.name} run no image of OBI's", "name the container with -c")
+    )
 
 
 async def _every(case: Case, check: Check, spec: MembersSpec) -> Proved:
@@ -56,32 +74,41 @@ async def _each(case: Case, check: Check, spec: MembersSpec) -> Proved:
     head = case.decision.pipeline.head if case.decision.pipeline else None
     if head is None:  # INVARIANT: a decision with checks has a pipeline
         return Proved(failed(check, "there is nothing to run"))
+    pods = await _pods(case, spec)
+    if pods is None:
+        return Proved(absent(check))
+    read: list[tuple[Found, str | None]] = [(pod, None) for pod in pods]
+    if not spec.all_containers:
+        read = [await case.members.read_container(pod, spec.container) for pod in pods]
     notes: tuple[str, ...] = ()
-    if spec.names:
-        owners = await case.members.named(spec)
-        found: list[Found] = []
-        for owner in owners:
-            if owner is None or not owner.ours:
-                return Proved(absent(check))
-            found.extend(await case.members.pods_of(owner.body, spec.namespace))
-        if found and head.value("all-pods", "false") != "true":
-            # kubectl takes one pod of a workload unless it is told --all-pods.
-            one = next((entry for entry in found if entry.ours), found[0])
-            if one.ours and len(found) > 1:
-                notes = (f"one of {len(found)} pods: {one.name}; add --all-pods --prefix for all of them",)
-            found = [one]
-    else:
-        found = list(await case.members.selected(spec))
-    ours = [entry for entry in found if entry.ours]
+    if spec.names and read and head.value("all-pods", "false") != "true":
+        # kubectl takes one pod of a workload unless it is told --all-pods.
+        one = next((entry for entry in read if entry[0].ours), read[0])
+        if one[0].ours and len(read) > 1:
+            notes = (f"one of {len(read)} pods: {one[0].name}; add --all-pods --prefix for all of them",)
+        read = [one]
+    ours = [entry for entry in read if entry[0].ours]
     if not ours:
-        return Proved(absent(check), skipped=len(found))
-    heads = tuple([one for entry in ours for one in await _heads_of(case, head, entry, spec)])
-    return Proved(
-        passed(check, f"{len(ours)} pods looked up"), heads=heads, skipped=len(found) - len(ours), notes=notes
-    )
+        return Proved(absent(check), skipped=len(read))
+    heads = tuple([vector for pod, name in ours for vector in await _heads_of(case, head, pod, spec, name)])
+    return Proved(passed(check, f"{len(ours)} pods looked up"), heads=heads, skipped=len(read) - len(ours), notes=notes)
 
 
-async def _heads_of(case: Case, head: Command, pod: Found, spec: MembersSpec) -> list[tuple[str, ...]]:
+async def _pods(case: Case, spec: MembersSpec) -> list[Found] | None:
+    """The pods that a selector finds or that the named workloads own; None where a workload is not OBI's."""
+    if not spec.names:
+        return list(await case.members.selected(spec))
+    found: list[Found] = []
+    for owner in await case.members.named(spec):
+        if owner is None or not owner.ours:
+            return None
+        found.extend(await case.members.pods_of(owner.body, spec.namespace))
+    return found
+
+
+async def _heads_of(
+    case: Case, head: Command, pod: Found, spec: MembersSpec, container: str | None
+) -> list[tuple[str, ...]]:
     dropped = {"selector", "all-pods", "max-log-requests", "namespace", "all-containers"}
     flags = [flag for flag in head.flags if flag.name not in dropped]
     flags.append(Flag("namespace", (pod.namespace or "",)))
@@ -89,6 +116,8 @@ async def _heads_of(case: Case, head: Command, pod: Found, spec: MembersSpec) ->
         flags.append(Flag("tail", (DEFAULT_TAIL_BY_SELECTOR,)))
     operands = (Operand(pod.name),)
     if not spec.all_containers:
+        if container is not None and head.flag("container") is None:
+            flags.append(Flag("container", (container,)))  # the one that was looked at, whatever becomes the default
         return [replace(head, flags=tuple(flags), operands=operands, dash=None).argv()]
     return [
         replace(head, flags=(*flags, Flag("container", (name,))), operands=operands, dash=None).argv()

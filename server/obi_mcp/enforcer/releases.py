@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from obi_mcp.command.model import Command, Flag, Operand
+from obi_mcp.enforcer.adoption import adopted
 from obi_mcp.enforcer.case import Case, Difference, Proved, absent, failed, passed
 from obi_mcp.enforcer.written import unmet
 from obi_mcp.errors import ProgramFailed
@@ -25,6 +26,7 @@ from obi_mcp.policy.release import (
     read_objects,
     read_release,
 )
+from obi_mcp.policy.values import judge_values
 from obi_mcp.process.runner import Completed
 
 NOT_FOUND = b"release: not found"
@@ -42,6 +44,8 @@ async def prove_release(case: Case, check: Check, spec: ReleaseSpec) -> Proved:
     if foreign_in(release, scope=case.scope, resources=case.resources):
         # A foreign release under OBI's name gets the same answer as none.
         return Proved(absent(check))
+    if case.decision.access is not Access.READ_ONLY and (reason := await _not_its_own(case, spec, release)):
+        return Proved(failed(check, reason, "look at the release's history: somebody wrote into what helm stored"))
     if spec.revision and case.decision.access is not Access.READ_ONLY:
         # What a roll-back brings back is written again, so it has to pass as if it were new.
         judgement = judge_release(release, scope=case.scope, manifests=case.policy.grounds.manifest)
@@ -49,6 +53,23 @@ async def prove_release(case: Case, check: Check, spec: ReleaseSpec) -> Proved:
             first = judgement.violations[0]
             return Proved(failed(check, f"{first.path}: {first.reason}", first.hint))
     return Proved(passed(check, f"revision {release.revision} of chart {release.chart} holds only what is OBI's"))
+
+
+async def _not_its_own(case: Case, spec: ReleaseSpec, release: Release) -> str | None:
+    """Why the release may not be written: its stored manifest names an object that is there and not its own.
+
+    ``helm upgrade`` deletes what the stored manifest has and the new one has not, and ``rollback`` patches what both
+    have, without a look at whose it is.
+    """
+    for document in release.documents:
+        entry = case.resources.for_object(document.api_version, document.kind)
+        if entry is None:
+            return f"the kind {document.kind} is not one that may be written"
+        namespace = (document.namespace or spec.namespace) if entry.resource.namespaced else None
+        live = await case.cluster.get(entry.resource, namespace, document.name)
+        if live is not None and not _is_of(live, spec):
+            return f"the stored manifest of {spec.release} names {document.kind} {document.name}, which is not its own"
+    return None
 
 
 async def prove_render(case: Case, check: Check, spec: RenderSpec) -> Proved:
@@ -64,6 +85,8 @@ async def prove_render(case: Case, check: Check, spec: RenderSpec) -> Proved:
     heads = (command.argv(),)
     if spec.verb not in _RENDERING:
         return Proved(passed(check, f"chart {chart.name} {chart.version} of the chart store"), heads=heads)
+    if spec.verb == "upgrade" and (refused := await _refuse_stored_values(case, check, spec)):
+        return refused
     release, text = await _rendered(case, command, spec, chart)
     proved = await _judge(case, check, spec, release)
     if not proved.result.passed:
@@ -111,6 +134,25 @@ async def stored(case: Case, name: str, namespace: str, revision: int = 0) -> Re
         return read_release(json.loads(metadata), manifest.decode(), hooks.decode())
     except ValueError as error:
         raise ProgramFailed(f"the stored release {name} cannot be read: {error}") from error
+
+
+async def _refuse_stored_values(case: Case, check: Check, spec: RenderSpec) -> Proved | None:
+    """helm merges the values that a release was stored with, unless it is told --reset-values, and the chart may run
+    them as templates: with ``lookup``, and the server's rights. So they are judged like the caller's own."""
+    if _head(case).value("reset-values") == "true":
+        return None
+    at = (f"--namespace={spec.namespace}", *_context(case))
+    printed = await _read(case, ("helm", "get", "values", *at, "--output=json", spec.release))
+    values = json.loads(printed) if printed else None
+    for violation in judge_values(values if isinstance(values, dict) else {}):
+        return Proved(
+            failed(
+                check,
+                f"{violation.path} of the values that the release is stored with could be run as a template",
+                "give all values anew, with --reset-values",
+            )
+        )
+    return None
 
 
 async def _read(case: Case, argv: tuple[str, ...]) -> bytes | None:
@@ -165,6 +207,8 @@ async def _against_cluster(case: Case, check: Check, spec: RenderSpec, release: 
             return Proved(failed(check, f"the kind {document.kind} is not one that may be written"))
         namespace = (document.namespace or spec.namespace) if entry.resource.namespaced else None
         before = await case.cluster.get(entry.resource, namespace, document.name)
+        if before is None and (reason := await adopted(case, document, namespace)):
+            return Proved(failed(check, reason, "give the release's pods a label of their own"))
         if before is not None and not _is_of(before, spec):
             return Proved(
                 failed(
@@ -182,7 +226,7 @@ async def _against_cluster(case: Case, check: Check, spec: RenderSpec, release: 
     return Proved(passed(check, f"{len(release.everything)} objects rendered and judged"))
 
 
-def _is_of(body: Mapping[str, Any], spec: RenderSpec) -> bool:
+def _is_of(body: Mapping[str, Any], spec: RenderSpec | ReleaseSpec) -> bool:
     annotations = (body.get("metadata") or {}).get("annotations") or {}
     return (
         annotations.get("meta.helm.sh/release-name") == spec.release

@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from obi_mcp.command.model import Command, Flag
+from obi_mcp.enforcer.adoption import adopted
 from obi_mcp.enforcer.case import Case, Proved, absent, failed, passed
 from obi_mcp.enforcer.first import make_namespaces, missing_namespaces
 from obi_mcp.enforcer.members import selector_text
@@ -130,6 +131,9 @@ async def judge_written(
     raised: Access | None = None
     for document, before in zip(documents, befores, strict=True):
         after = stored[_key(case, document)]
+        if before is None and (reason := await adopted(case, after, after.namespace)):
+            at = Place(document=document.index, path="spec.selector")
+            return Proved(failed(check, reason, "add a label to the selector that only this workload's pods have", at))
         judgement = case.policy.grounds.manifest.judge_stored(after, scope=case.scope, batch=tuple(afters))
         judgement += judge_change(before, after, scope=case.scope, applied=document.body if applied else None)
         if refusal := _refusal(check, judgement, document):
