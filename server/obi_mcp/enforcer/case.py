@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 
+from obi_mcp.command.model import Command
 from obi_mcp.enforcer.cluster import Cluster
 from obi_mcp.enforcer.members import Members
+from obi_mcp.errors import ProgramFailed
 from obi_mcp.policy.chart import ChartStore
 from obi_mcp.policy.engine import Policy
 from obi_mcp.policy.model import Access, Approved, Check, CheckResult, Decision, Place
@@ -61,6 +63,13 @@ class Case:
     run_own: RunOwn
     undo: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     """What to take back if a later proof refuses (the Namespace that a first deployment made)."""
+
+    @property
+    def head(self) -> Command:
+        """The decided head. Raises: ProgramFailed where there is none."""
+        if self.decision.pipeline is None:  # INVARIANT: a decision with checks has a pipeline
+            raise ProgramFailed("there is no command to prove")
+        return self.decision.pipeline.head
 
 
 def passed(check: Check, reason: str = "", raised: Access | None = None) -> CheckResult:

@@ -80,7 +80,7 @@ async def prove_render(case: Case, check: Check, spec: RenderSpec) -> Proved:
     chart = _chart(case, check, spec)
     if isinstance(chart, Proved):
         return chart
-    head = _head(case)
+    head = case.head
     command = replace(head, operands=(*head.operands[:-1], Operand(str(chart.path))))
     heads = (command.argv(),)
     if spec.verb not in _RENDERING:
@@ -104,7 +104,7 @@ async def prove_render(case: Case, check: Check, spec: RenderSpec) -> Proved:
 def _chart(case: Case, check: Check, spec: RenderSpec) -> Chart | Proved:
     """The chart of the store that the operand names, its templates scanned; else the refusal."""
     try:
-        chart = case.charts.resolve(spec.chart, _head(case).value("version"))
+        chart = case.charts.resolve(spec.chart, case.head.value("version"))
     except ValueError as error:
         return Proved(failed(check, str(error)))
     if not isinstance(chart, Chart):
@@ -139,7 +139,7 @@ async def stored(case: Case, name: str, namespace: str, revision: int = 0) -> Re
 async def _refuse_stored_values(case: Case, check: Check, spec: RenderSpec) -> Proved | None:
     """helm merges the values that a release was stored with, unless it is told --reset-values, and the chart may run
     them as templates: with ``lookup``, and the server's rights. So they are judged like the caller's own."""
-    if _head(case).value("reset-values") == "true":
+    if case.head.value("reset-values") == "true":
         return None
     at = (f"--namespace={spec.namespace}", *_context(case))
     printed = await _read(case, ("helm", "get", "values", *at, "--output=json", spec.release))
@@ -244,14 +244,8 @@ async def _compare(case: Case, spec: RenderSpec, judged: Release) -> Difference 
     return Difference("; ".join(found), f"helm {back} --namespace={spec.namespace}")
 
 
-def _head(case: Case) -> Command:
-    if case.decision.pipeline is None:  # INVARIANT: a decision with checks has a pipeline
-        raise ProgramFailed("there is no command to render")
-    return case.decision.pipeline.head
-
-
 def _context(case: Case) -> tuple[str, ...]:
-    context = _head(case).value("kube-context")
+    context = case.head.value("kube-context")
     return (f"--kube-context={context}",) if context else ()
 
 

@@ -81,7 +81,7 @@ async def prove_change(case: Case, check: Check, spec: ChangeSpec) -> Proved:
     documents = (Document(0, {**before}),)
     proved = await judge_written(case, check, documents, (before,), afters)
     version = str((before.get("metadata") or {}).get("resourceVersion", ""))
-    head = _head(case)
+    head = case.head
     if head.path not in _VERSIONED or not version or not proved.result.passed:
         return proved
     # Between check and use: the API server refuses the write if the object is no longer the one that was judged.
@@ -182,16 +182,10 @@ def _identities(case: Case, documents: Sequence[Document]) -> list[tuple[str, st
 
 def replace_verb(case: Case, verb: str) -> Command:
     """The decided head as its own server-side dry run; ``diff`` is dry-run as the apply it stands for."""
-    head = _head(case)
+    head = case.head
     flags = tuple(flag for flag in head.flags if flag.name not in _DROPPED)
     path = ("apply",) if verb == "diff" else head.path
     return replace(head, path=path, flags=(*flags, Flag("dry-run", ("server",)), Flag("output", ("json",))))
-
-
-def _head(case: Case) -> Command:
-    if case.decision.pipeline is None:  # INVARIANT: a decision with checks has a pipeline
-        raise ProgramFailed("there is no command to make a dry run of")
-    return case.decision.pipeline.head
 
 
 async def _dry_run(case: Case, head: Command, stdin: bytes | None) -> tuple[Document, ...]:
