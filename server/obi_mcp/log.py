@@ -38,8 +38,12 @@ class StderrWriter:
             self._lost += 1
             return False
         if self._lost:
-            lost, self._lost = self._lost, 0
-            return self.write(render_line("warning", "obi_mcp.log", "log lines were lost", {"lines": lost}))
+            report = render_line("warning", "obi_mcp.log", "log lines were lost", {"lines": self._lost})
+            try:
+                self._lines.put_nowait(report + b"\n")
+            except queue.Full:
+                return True  # the next line that gets through says it
+            self._lost = 0
         return True
 
     def flush(self, timeout_s: float) -> bool:

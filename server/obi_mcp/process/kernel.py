@@ -74,6 +74,8 @@ _DENIED_CALLS = {
     },
 }
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
+_SIGACTION = {"x86_64": 13, "aarch64": 134}
+_SIGNAL_COUNT = 64
 _X32_BIT = 0x40000000
 _LOAD, _JUMP_EQUAL, _JUMP_AT_LEAST, _RETURN = 0x20, 0x15, 0x35, 0x06
 _ALLOW, _ERRNO, _KILL = 0x7FFF0000, 0x00050000, 0x80000000
@@ -85,6 +87,24 @@ def die_with_parent(parent: int) -> None:
     _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
+
+
+def default_signals() -> None:
+    """Every signal has its default again and none is blocked, whatever this process inherited or Python set.
+
+    By the system call itself: the C library hides two signals of its own (32 and 33), and whoever started the server
+    may have them ignored.
+    """
+    number = _SIGACTION.get(os.uname().machine)
+    default = bytes(4 * 8)  # handler, flags, restorer and mask; where there is no restorer the rest is not read
+    for signum in range(1, _SIGNAL_COUNT + 1):
+        if signum in (signal.SIGKILL, signal.SIGSTOP):
+            continue
+        if number is not None:
+            _LIBC.syscall(number, signum, default, None, ctypes.c_size_t(8))
+        elif signum in signal.valid_signals():
+            signal.signal(signum, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def adopt_orphans() -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import marshal
 import os
 import resource
-import signal
 import socket
 
 from obi_mcp.process import kernel
@@ -43,9 +42,7 @@ def become_child(desk: Desk) -> None:
         os.setsid()
         kernel.die_with_parent(desk.launcher)
         kernel.no_new_privileges()
-        # Python ignores some, and whoever started the server in the background has it ignore more.
-        for number in signal.valid_signals() - {signal.SIGKILL, signal.SIGSTOP}:
-            signal.signal(number, signal.SIG_DFL)
+        kernel.default_signals()
         _rehearse()
         data, streams, _, _ = socket.recv_fds(desk.orders, MAX_MESSAGE_BYTES, _STREAMS)
         if data:
