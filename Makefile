@@ -72,4 +72,5 @@ sandbox: ## build (or find in the cache) the programs of the test cluster
 lock: ## lock the Python packages again (needs uv)
 	uv lock -q
 	uv export -q --frozen --no-emit-project --no-dev --format requirements-txt --no-header --no-annotate -o requirements.lock >/dev/null
-	uv export -q --frozen --no-emit-project --all-groups --format requirements-txt --no-header --no-annotate -o requirements-dev.lock >/dev/null
+	uv export -q --frozen --no-emit-project --no-dev --extra analysis --format requirements-txt --no-header --no-annotate -o requirements-analysis.lock >/dev/null
+	uv export -q --frozen --no-emit-project --all-groups --all-extras --format requirements-txt --no-header --no-annotate -o requirements-dev.lock >/dev/null
