@@ -103,7 +103,7 @@ def test_objects_lists_and_what_is_not_there(sandbox: Sandbox, programs_bin: Pat
         namespace = sandbox.facts["obi"]["namespace"]
         status, pods = await channel.get_json(f"/api/v1/namespaces/{namespace}/pods?limit=500")
         assert status == 200 and {pod["metadata"]["name"] for pod in pods["items"]} >= set(
-            sandbox.facts["obi"]["pods_by_node"].values()
+            sandbox.pods_by_node().values()
         )
         status, body = await channel.get_json(f"/api/v1/namespaces/{namespace}/pods/nobody")
         assert (status, body["reason"]) == (404, "NotFound")
@@ -233,7 +233,7 @@ def test_paths_that_are_not_read_never_reach_the_proxy(sandbox: Sandbox, program
 
 def test_kubectl_through_jq_and_filters(sandbox: Sandbox, programs_bin: Path) -> None:
     namespace = sandbox.facts["obi"]["namespace"]
-    names = sorted(sandbox.facts["obi"]["pods_by_node"].values())
+    names = sorted(sandbox.pods_by_node().values())
     get = f"kubectl get pods -n {namespace} -l {sandbox.facts['obi']['selector']}"
 
     async def work(runner: Runner, channels: Channels) -> None:

@@ -23,7 +23,8 @@ def anyio_backend() -> str:
 
 @pytest.fixture
 def facts(sandbox: Sandbox) -> dict[str, Any]:
-    return dict(sandbox.facts)
+    pods = sandbox.pods_by_node()
+    return {**sandbox.facts, "obi": {**sandbox.facts["obi"], "pods_by_node": pods, "real_pod": sandbox.real_pod()}}
 
 
 def canaries(facts: dict[str, Any]) -> list[str]:

@@ -87,7 +87,7 @@ def test_a_real_node_stands_beside_simulated_ones(sandbox: Sandbox) -> None:
     names = kubectl(sandbox, "get", "nodes", "-o", "jsonpath={.items[*].metadata.name}").split()
     assert names == ["kwok-0", "kwok-1", "kwok-2", "real-0"]
     assert sandbox.facts["left_out"] == []
-    assert sorted(sandbox.facts["obi"]["pods_by_node"]) == names
+    assert sorted(sandbox.pods_by_node()) == names
 
 
 def test_the_agent_counts_exactly_the_bytes_that_were_sent(sandbox: Sandbox) -> None:
@@ -107,7 +107,7 @@ def test_the_agent_counts_exactly_the_bytes_that_were_sent(sandbox: Sandbox) -> 
 def test_logs_of_real_and_of_simulated_pods_are_read(sandbox: Sandbox) -> None:
     real = kubectl(sandbox, "logs", "-n", "observability", sandbox.real_pod())
     assert "Grafana Beyla" in real and "network_flow: " in real
-    simulated = sandbox.facts["obi"]["pods_by_node"]["kwok-0"]
+    simulated = sandbox.pods_by_node()["kwok-0"]
     assert "this agent is simulated" in kubectl(sandbox, "logs", "-n", "observability", simulated)
     assert "network_flow" not in kubectl(sandbox, "logs", "-n", "observability", simulated)
     assert kubectl(sandbox, "logs", "-n", "observability", "obi-helper", "--tail=1").startswith("level=ERROR")
@@ -115,7 +115,7 @@ def test_logs_of_real_and_of_simulated_pods_are_read(sandbox: Sandbox) -> None:
 
 def test_usage_of_pods_and_nodes_is_served(sandbox: Sandbox) -> None:
     pods = kubectl(sandbox, "top", "pods", "-n", "observability", "-l", contents.OBI_SELECTOR, "--no-headers")
-    assert [line.split()[0] for line in pods.splitlines()] == sorted(sandbox.facts["obi"]["pods_by_node"].values())
+    assert [line.split()[0] for line in pods.splitlines()] == sorted(sandbox.pods_by_node().values())
     assert len(kubectl(sandbox, "top", "nodes", "--no-headers").splitlines()) == 4
 
 

@@ -105,6 +105,15 @@ class Sandbox:
             raise SandboxError("OBI has no pod on a real node")
         return name
 
+    def pods_by_node(self) -> dict[str, str]:
+        """OBI's pods as they are called now (a test may have had one replaced since the start), by their node."""
+        pods = self.api.pods(contents.OBI_NAMESPACE, contents.OBI_SELECTOR)
+        return {
+            pod["spec"]["nodeName"]: pod["metadata"]["name"]
+            for pod in pods
+            if "deletionTimestamp" not in pod["metadata"] and "nodeName" in pod["spec"]
+        }
+
     def foreign(self) -> dict[str, str]:
         """A digest of every object that is not OBI's, by its path: what must be the same before and after."""
         return fingerprints(self.api)
