@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from obi_mcp.cli.arguments import VerbParser, add_settings_flags, read_input, settings_from
+from obi_mcp.cli.call_report import call_report, exit_code
+from obi_mcp.cli.reports import FORMATS, print_report
 from obi_mcp.config import Settings
 from obi_mcp.errors import InvalidArgument
 from obi_mcp.log import StderrWriter, start_logging
@@ -33,10 +35,11 @@ def parser() -> VerbParser:
     made.add_argument("--stdin", metavar="FILE", help="the argument stdin from a file; `-`: from standard input")
     made.add_argument(
         "--output",
-        choices=["text", "json"],
+        choices=FORMATS,
         default="text",
-        help="text: what the command printed (default); json: the tool's structured result",
+        help="text: what the command printed (default); json: the structured result; junit: XML; github: annotations",
     )
+    made.add_argument("--source", metavar="FILE", help="the file that a report names; default: that of --stdin")
     add_settings_flags(made)
     return made
 
@@ -57,8 +60,12 @@ def main(argv: Sequence[str]) -> int:
     finally:
         services.audit.close()
         stderr.flush(LAST_LINES_S)
-    _print(result, args.output)
-    return result.exit_code
+    if args.output in {"junit", "github"}:
+        source = args.source or (args.stdin if args.stdin != "-" else None)
+        print_report(call_report(spec.name, arguments, result, source), args.output)
+    else:
+        _print(result, args.output)
+    return exit_code(result)
 
 
 async def _call(services: Services, spec: ToolSpec, arguments: Mapping[str, Any]) -> ToolResult:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from obi_mcp.cli.arguments import VerbParser
+from obi_mcp.cli.policy_check import check_parser
 from obi_mcp.cli.verbs import VERBS, Verb
 
 POLICY_ACTIONS = ("check", "test", "list", "explain")
@@ -62,13 +63,12 @@ def completed_verbs() -> tuple[Completed, ...]:
 
 def _parser(verb: Verb) -> argparse.ArgumentParser:
     """The parser of a verb; of ``policy``, whose actions have one each, that of ``check`` behind the actions' names."""
-    module = import_module(f"obi_mcp.cli.{verb.module}")
     if verb.name != "policy":
-        made: argparse.ArgumentParser = module.parser()
+        made: argparse.ArgumentParser = import_module(f"obi_mcp.cli.{verb.module}").parser()
         return made
     policy = VerbParser("obi-mcp policy", verb.summary)
     policy.add_argument("action", choices=POLICY_ACTIONS)
-    for action in module.check_parser()._actions:
+    for action in check_parser()._actions:
         if action.option_strings and action.dest != "help":
             policy._add_action(action)
     return policy

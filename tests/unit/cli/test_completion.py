@@ -44,7 +44,7 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("obi-mcp serve --acc", ["--access"]),
     ("obi-mcp serve --access ", ["read-only", "non-destructive", "full"]),
     ("obi-mcp call obi_k", ["obi_kubectl"]),
-    ("obi-mcp call obi_kubectl --output ", ["text", "json"]),
+    ("obi-mcp call obi_kubectl --output ", ["text", "json", "junit", "github"]),
     ("obi-mcp policy ch", ["check"]),
     ("obi-mcp audit v", ["verify"]),
     ("obi-mcp completion z", ["zsh"]),

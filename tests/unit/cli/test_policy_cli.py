@@ -134,6 +134,12 @@ USAGE = [
     ("check", LINE, "more"),
     ("check", "--batch", LINE),
     ("check", "--batch", "--stdin", "-"),
+    ("check", "--lines", "-", LINE),
+    ("check", "--lines", "-", "--batch"),
+    ("check", "--lines", "-", "--stdin", "-"),
+    ("check", "--lines", "/nowhere/at/all"),
+    ("check", "--json", "--output", "junit", LINE),
+    ("check", "--output", "xml", LINE),
     ("check", "--access", "root", LINE),
     ("check", "--acc", "full", LINE),
     ("check", "--stdin", "/nowhere/at/all", LINE),
@@ -217,6 +223,37 @@ def test_a_line_that_is_not_utf_8_is_an_error(run: Any) -> None:
 
 def test_an_empty_batch_is_good(run: Any) -> None:
     assert batch(run) == (0, [])
+
+
+# --- reports for CI ---
+
+LINES = f"# what agents run\n\n{LINE}\r\n  kubectl get secrets\nkubectl get pods; id\n"
+BATCH = '{"command": "kubectl get pods"}\n\n{"command": "kubectl delete ds/obi", "access": "full"}\n'
+REPORTS: list[tuple[str, list[str], str, int, str]] = [
+    # what, the arguments, standard input, the exit code, what stands on standard output
+    ("lines", ["--lines", "-"], LINES, 3, "4: deny hard.credentials: kubectl get secrets\n   'secrets' names"),
+    ("lines as JSON", ["--lines", "-", "--json"], LINES, 3, '"rule": "syntax"'),
+    ("lines for JUnit", ["--lines", "-", "--output", "junit"], LINES, 3, 'tests="3" failures="2"'),
+    ("their file", ["--lines", "-", "--output", "junit", "--source", "a"], LINES, 3, 'file="a" line="5"'),
+    ("lines for GitHub", ["--lines", "-", "--output", "github", "--source", "a"], LINES, 3, "::error file=a,line=4,"),
+    ("good lines", ["--lines", "-"], f"{LINE}\n", 0, "1: allow kubectl.get: kubectl get pods"),
+    ("no lines", ["--lines", "-", "--output", "junit"], "# none\n", 0, 'tests="0"'),
+    ("one line", ["--output", "junit", "kubectl get secrets"], "", 3, '<failure type="deny hard.credentials"'),
+    ("one good line", ["--output", "github", LINE], "", 0, "passed  allow kubectl.get: kubectl get pods"),
+    ("a batch", ["--batch", "--output", "junit"], BATCH, 0, 'name="kubectl delete ds/obi" line="3"'),
+    ("a batch with a denial", ["--batch", "--output", "text"], '{"command": "id"}', 3, "1: deny hard.program: id"),
+    ("a batch with an error", ["--batch", "--output", "junit"], '{"command": "id"}\n{}', 2, 'errors="1"'),
+    ("a batch for GitHub", ["--batch", "--output", "github"], "{}", 2, "::error title=error%3A {}::the line is not"),
+]
+
+
+@pytest.mark.parametrize(("what", "argv", "stdin", "code", "said"), REPORTS, ids=[row[0] for row in REPORTS])
+def test_a_report_is_made_of_lines_and_the_exit_code_says_how_they_ended(
+    run: Any, what: str, argv: list[str], stdin: str, code: int, said: str
+) -> None:
+    done = run("check", *argv, stdin=stdin)
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    assert said in done.stdout
 
 
 # --- test, list, explain ---

@@ -1,0 +1,208 @@
+"""``obi-mcp policy check``: decisions for one command line, for a file of them, or for a batch of NDJSON.
+
+INVARIANT: imports neither the MCP library nor pydantic, jsonschema or yaml (save for a document or a configuration
+file): the whole process has a quarter of a second.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import Namespace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from obi_mcp.cli.arguments import VerbParser, add_settings_flags, read_input, settings_from
+from obi_mcp.cli.reports import FORMATS, Case, Outcome, Report, print_report
+from obi_mcp.errors import InvalidArgument
+from obi_mcp.policy.model import Access
+
+if TYPE_CHECKING:
+    from obi_mcp.policy.engine import Policy
+
+DENIED = 3
+USAGE = 2
+LEVELS = tuple(level.label for level in Access)
+TITLE = "obi-mcp policy check"
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """One command line and its decision in the promised shape; ``line`` is where it stood, from 1."""
+
+    command: str
+    decision: Mapping[str, Any]
+    line: int | None = None
+
+    @property
+    def effect(self) -> str:
+        return str(self.decision["effect"])
+
+
+def check_parser() -> VerbParser:
+    """The arguments of ``policy check``."""
+    made = VerbParser(TITLE, "Says whether a command line may run, without running it.")
+    made.add_argument("command", nargs="?", metavar="COMMAND LINE", help="the whole pipeline as one argument")
+    made.add_argument("--access", choices=LEVELS, default=Access.READ_ONLY.label, help="the caller's access level")
+    made.add_argument("--stdin", metavar="FILE", help="the document that -f - reads; - for standard input")
+    made.add_argument("--output", choices=FORMATS, help="text (default); json; junit: XML; github: annotations")
+    made.add_argument("--json", action="store_true", help="the same as --output json")
+    made.add_argument("--batch", action="store_true", help="NDJSON in, NDJSON out: command, stdin and access a line")
+    made.add_argument("--lines", metavar="FILE", help="one command line a line, # for comments; - for standard input")
+    made.add_argument(
+        "--source", metavar="FILE", help="the file that a report names; default: that of --lines, --stdin"
+    )
+    add_settings_flags(made, "policy")
+    return made
+
+
+def check(argv: Sequence[str]) -> int:
+    """One decision, or many. Raises: ConfigError, PolicyError, InvalidArgument."""
+    args = _arguments(argv)
+    from obi_mcp.policy.engine import Policy
+
+    policy = Policy.load_compiled(settings_from(args).settings)
+    access = Access.parse(args.access)
+    judged = _judged(args, policy, access)
+    if args.output in {"junit", "github"}:
+        found = tuple(judged)
+        print_report(Report(TITLE, tuple(map(_case, found)), _source(args)), args.output)
+        return _exit_code(found)
+    many = args.batch or args.lines is not None
+    seen = set()
+    for one in judged:
+        seen.add(one.effect)
+        lines = [json.dumps(one.decision)] if args.output == "json" else list(_lines(one, many=many))
+        # A reader may wait for this answer before it sends the next line.
+        sys.stdout.write("\n".join(lines) + "\n")
+        sys.stdout.flush()
+    if args.batch and args.output == "json":
+        return USAGE if "error" in seen else 0
+    return _code(seen)
+
+
+def _arguments(argv: Sequence[str]) -> Namespace:
+    parser = check_parser()
+    args = parser.parse_args(argv)
+    if (args.command is not None) + args.batch + (args.lines is not None) != 1:
+        parser.error("give one of a command line, --lines or --batch")
+    if args.command is None and args.stdin is not None:
+        parser.error("--stdin belongs to one command line; in a batch every line has its own")
+    if args.json and args.output not in {None, "json"}:
+        parser.error(f"--json and --output {args.output} contradict each other")
+    if args.output is None:
+        args.output = "json" if args.json or args.batch else "text"
+    return args
+
+
+def _judged(args: Namespace, policy: Policy, access: Access) -> Iterator[Judged]:
+    if args.batch:
+        yield from _batch(sys.stdin.buffer, policy, access)
+    elif args.lines is not None:
+        yield from _plain(_text("--lines", args.lines), policy, access)
+    else:
+        stdin = _text("--stdin", args.stdin) if args.stdin is not None else None
+        yield Judged(args.command, policy.decide(args.command, stdin=stdin, access=access).as_json())
+
+
+def _plain(text: str, policy: Policy, access: Access) -> Iterator[Judged]:
+    """One decision for every line that is neither blank nor a comment."""
+    for number, line in enumerate(text.split("\n"), 1):
+        command = line.removesuffix("\r").strip(" \t")
+        if command and not command.startswith("#"):
+            yield Judged(command, policy.decide(command, access=access).as_json(), number)
+
+
+def _batch(stream: Iterable[bytes], policy: Policy, access: Access) -> Iterator[Judged]:
+    """One decision for every line that is not blank, in order."""
+    for number, line in enumerate(stream, 1):
+        if not line.strip():
+            continue
+        try:
+            command, stdin, level = _call(line, access)
+        except ValueError as error:
+            yield Judged(line[:200].decode("utf-8", "replace").strip(), _error(str(error)), number)
+        else:
+            yield Judged(command, policy.decide(command, stdin=stdin, access=level).as_json(), number)
+
+
+def _call(line: bytes, access: Access) -> tuple[str, str | None, Access]:
+    """Command, document and level of one line. Raises: ValueError."""
+    try:
+        data: Any = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"the line is not JSON: {error}") from None
+    if not isinstance(data, dict) or not isinstance(data.get("command"), str):
+        raise ValueError('the line is not an object with a "command"')
+    stdin, level = data.get("stdin"), data.get("access")
+    if stdin is not None and not isinstance(stdin, str):
+        raise ValueError('"stdin" is not a text')
+    if level is not None and not isinstance(level, str):
+        raise ValueError('"access" is not a text')
+    return data["command"], stdin, access if level is None else Access.parse(level)
+
+
+def _error(reason: str) -> Mapping[str, Any]:
+    return {
+        "effect": "error",
+        "access": None,
+        "rule": None,
+        "reason": reason,
+        "hint": 'send one {"command": "…", "stdin": "…"?, "access": "…"?} a line',
+        "at": None,
+        "pipeline": [],
+        "added": [],
+        "checks": [],
+    }
+
+
+def _text(flag: str, path: str) -> str:
+    try:
+        return read_input(path)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"{flag} {path} cannot be read: {error}", "name a file of UTF-8 text, or -") from None
+
+
+# --- what is printed, and the exit code ---
+
+
+def _lines(one: Judged, *, many: bool) -> Iterator[str]:
+    """Effect and rule in one line, then reason and hint, then what a run would check."""
+    decision = one.decision
+    place = f"{one.line}: " if many else ""
+    yield f"{place}{one.effect} {decision['rule'] or '(no rule)'}" + (f": {one.command}" if many else "")
+    indent = "   " if many else ""
+    yield indent + decision["reason"]
+    if decision["hint"]:
+        yield f"{indent}hint: {decision['hint']}"
+    for found in decision["checks"]:
+        where = f" in {found['namespace']}" if found["namespace"] else ""
+        yield f"{indent}check: {found['kind']} of {found['target']}{where}: {found['why']}"
+
+
+def _case(one: Judged) -> Case:
+    decision = one.decision
+    outcomes: dict[str, Outcome] = {"deny": "failed", "error": "error"}
+    return Case(
+        name=one.command,
+        outcome=outcomes.get(one.effect, "passed"),
+        kind=f"{one.effect} {decision['rule']}" if decision["rule"] else one.effect,
+        message=decision["reason"],
+        hint=decision["hint"],
+        line=one.line,
+    )
+
+
+def _source(args: Namespace) -> str | None:
+    named = args.source or args.lines or args.stdin
+    return None if named in {None, "-"} else str(named)
+
+
+def _exit_code(found: Iterable[Judged]) -> int:
+    return _code({one.effect for one in found})
+
+
+def _code(effects: set[str]) -> int:
+    """A line that could not be read comes before one that is denied: what it asked for is not known."""
+    return USAGE if "error" in effects else DENIED if "deny" in effects else 0
