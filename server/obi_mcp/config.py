@@ -60,6 +60,8 @@ class Settings:
     toolsets: tuple[str, ...] = ("command",)
     policy_directory: str | None = None
     log_level: str = "info"
+    confine: str = "auto"
+    """``auto``: the server holds itself to the files it needs, as far as the kernel can; ``none``: it does not."""
     scope: Scope = field(default_factory=Scope)
     programs: Programs = field(default_factory=Programs)
     limits: Limits = field(default_factory=Limits)

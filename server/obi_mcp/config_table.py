@@ -60,6 +60,12 @@ SETTINGS = (
         choices=("debug", "info", "warning", "error"),
         flag="--log-level",
     ),
+    Setting(
+        "confine",
+        "Whether the server holds itself to the files that it needs (Landlock), as far as the kernel can.",
+        choices=("auto", "none"),
+        flag="--confine",
+    ),
     Setting("scope.selectors", "Label selectors that mark candidates for being OBI's."),
     Setting("scope.images", "Image repositories whose containers may be called OBI's; add your mirrors."),
     Setting("scope.image_digests", "If set, only these digests (`sha256:…`) of those images may be written."),

@@ -28,10 +28,13 @@ class StderrWriter:
         self._fd = fd
         self._lines: queue.Queue[bytes] = queue.Queue(MAX_WAITING_LINES)
         self._lost = 0
-        threading.Thread(target=self._run, name="stderr", daemon=True).start()
+        self._started = False
 
     def write(self, line: bytes) -> bool:
         """Queues one line (no newline at its end). False: it was lost because the reader does not read."""
+        if not self._started:  # not before: the kernel confines the server while it has one thread
+            self._started = True
+            threading.Thread(target=self._run, name="stderr", daemon=True).start()
         try:
             self._lines.put_nowait(line + b"\n")
         except queue.Full:

@@ -6,7 +6,9 @@ import gc
 import logging
 import os
 import sys
+import tempfile
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from obi_mcp import __version__
 from obi_mcp.cli.arguments import VerbParser, add_settings_flags, settings_from
@@ -14,6 +16,10 @@ from obi_mcp.config import Settings
 from obi_mcp.log import StderrWriter, start_logging
 from obi_mcp.toolsets.base import Services
 from obi_mcp.toolsets.registry import listed_tools
+
+if TYPE_CHECKING:
+    from obi_mcp.process.confinement import Confinement
+    from obi_mcp.process.runner import Runner
 
 LAST_LINES_S = 1.0
 """How long the last log lines may take when nobody reads standard error."""
@@ -41,13 +47,34 @@ def main(argv: Sequence[str]) -> int:
     stderr = StderrWriter()
     start_logging(settings.log_level, stderr)
     from obi_mcp.cli.services import build_services
+    from obi_mcp.process.runner import Runner
+    from obi_mcp.redact import Redactor
 
-    services = build_services(settings, stderr)
-    _serve(services, stderr)
+    runner = Runner.for_settings(settings, Redactor.load())
+    services = build_services(settings, stderr, runner)
+    # INVARIANT: what shall not be confined (the launcher of agents) is forked before this line, while there is one
+    # thread; what has to be opened outside the server's files (policy, audit log) has been.
+    confinement = confine(settings, runner)
+    _serve(services, stderr, confinement)
     return 0
 
 
-def _serve(services: Services, stderr: StderrWriter) -> None:
+def confine(settings: Settings, runner: Runner) -> Confinement:
+    """Holds this process to its files, and starts the launcher of commands within. Raises: ConfigError."""
+    from obi_mcp.process.confinement import confine_server
+
+    private = str(runner.directory.root)
+    try:
+        confinement = confine_server(settings, runner.programs, private=private)
+    except BaseException:
+        runner.directory.discard()
+        raise
+    runner.start_launcher()
+    os.environ["TMPDIR"] = tempfile.tempdir = runner.directory.path("tmp")  # for whatever a library asks for
+    return confinement
+
+
+def _serve(services: Services, stderr: StderrWriter, confinement: Confinement) -> None:
     gc.disable()  # the SDK builds 551 models at import, and walking them again and again costs a tenth of it
     from obi_mcp.app import ObiServer
     from obi_mcp.transport import serve_stdio
@@ -55,7 +82,7 @@ def _serve(services: Services, stderr: StderrWriter) -> None:
     gc.enable()
     gc.freeze()
     server = ObiServer(services)
-    logger.info("serving", extra=_facts(services.settings))
+    logger.info("serving", extra=_facts(services.settings, confinement))
 
     async def close() -> None:
         await server.end_calls()
@@ -69,11 +96,12 @@ def _serve(services: Services, stderr: StderrWriter) -> None:
     serve_stdio(server, close=close, finish=finish)
 
 
-def _facts(settings: Settings) -> dict[str, object]:
+def _facts(settings: Settings, confinement: Confinement) -> dict[str, object]:
     return {
         "version": __version__,
         "pid": os.getpid(),
         "access": settings.access.label,
         "config": str(settings.source) if settings.source else None,
         "audit": settings.audit.file or "standard error",
+        "confined": confinement.describe(),
     }

@@ -7,11 +7,12 @@ from obi_mcp.config import Settings
 from obi_mcp.enforcer.enforcer import Enforcer
 from obi_mcp.log import StderrWriter
 from obi_mcp.policy.engine import Policy
+from obi_mcp.process.runner import Runner
 from obi_mcp.redact import Redactor
 from obi_mcp.toolsets.base import Services
 
 
-def build_services(settings: Settings, stderr: StderrWriter) -> Services:
+def build_services(settings: Settings, stderr: StderrWriter, runner: Runner | None = None) -> Services:
     """The policy, the audit log and the enforcer of these settings. Touches no cluster.
 
     Raises: PolicyError, AuditError, ConfigError.
@@ -19,5 +20,6 @@ def build_services(settings: Settings, stderr: StderrWriter) -> Services:
     # The compiled form is keyed by the hash of every policy file and was written when all of them were valid and every
     # example held; where it is missing or a file changed, that is done again now.
     policy = Policy.load_compiled(settings)
-    audit = AuditLog(settings, Redactor.load().text, stderr=stderr)
-    return Services(settings, Enforcer(settings, policy, audit), audit)
+    runner = runner or Runner.for_settings(settings, Redactor.load())
+    audit = AuditLog(settings, runner.redactor.text, stderr=stderr)
+    return Services(settings, Enforcer(settings, policy, audit, runner), audit)

@@ -52,12 +52,13 @@ class _Trace:
 class Enforcer:
     """One server's road. Safe for concurrent calls; ``close`` ends every child."""
 
-    def __init__(self, settings: Settings, policy: Policy, audit: AuditLog) -> None:
+    def __init__(self, settings: Settings, policy: Policy, audit: AuditLog, runner: Runner | None = None) -> None:
+        """``runner`` None: one of its own, with the process's environment. Raises: ConfigError."""
         self.settings = settings
         self.policy = policy
         self._audit = audit
-        self._redactor = Redactor.load()
-        self._runner = Runner.for_settings(settings, self._redactor)
+        self._redactor = runner.redactor if runner else Redactor.load()
+        self._runner = runner or Runner.for_settings(settings, self._redactor)
         self._channels = Channels(settings, self._runner)
         self._charts = ChartStore.of(settings.programs.chart_store, policy.scope)
 

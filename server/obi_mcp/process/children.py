@@ -122,6 +122,7 @@ class Children:
         self._known_rules: set[str] = set()
         self._outbox: deque[tuple[bytes, tuple[int, ...]]] = deque()
         self._facts: asyncio.Future[KernelFacts] | None = None
+        self._attached = False
         self._last = 0
         self._closed = False
 
@@ -177,11 +178,22 @@ class Children:
 
     def start(self) -> None:
         """Starts the launcher if it does not run: about 20 ms, which need not be waited for. Raises: ProgramFailed."""
+        self.start_launcher()
+        if self._control is not None and not self._attached:
+            loop = asyncio.get_running_loop()
+            self._attached = True
+            self._facts = loop.create_future()
+            loop.add_reader(self._control.fileno(), self._receive)
+
+    def start_launcher(self) -> None:
+        """The launcher alone, before there is an event loop: it looks after the private directory from then on.
+
+        Raises: ProgramFailed.
+        """
         if self._control is not None:
             return
         if self._closed:
             raise ProgramFailed("the server is closing")
-        loop = asyncio.get_running_loop()
         control, its_control = _socket_pair()
         orders, its_orders = _socket_pair()
         with its_control, its_orders:
@@ -202,8 +214,6 @@ class Children:
                 orders.close()
                 raise ProgramFailed(f"the launcher cannot be started: {error}") from None
         self._control, self._orders = control, orders
-        self._facts = loop.create_future()
-        loop.add_reader(control.fileno(), self._receive)
         if self._directory:
             self._tell({"do": "own", "directory": self._directory})
 
@@ -276,9 +286,11 @@ class Children:
         control, orders, self._control, self._orders = self._control, self._orders, None, None
         if control is None or orders is None:
             return
-        loop = asyncio.get_running_loop()
-        loop.remove_reader(control.fileno())
-        loop.remove_writer(orders.fileno())
+        if self._attached:
+            self._attached = False
+            loop = asyncio.get_running_loop()
+            loop.remove_reader(control.fileno())
+            loop.remove_writer(orders.fileno())
         control.close()
         orders.close()
         for _, descriptors in self._outbox:

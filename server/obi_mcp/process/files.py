@@ -55,6 +55,13 @@ def loader_of(program: str) -> str | None:
     return None
 
 
+def with_loaders(programs: tuple[str, ...]) -> tuple[str, ...]:
+    """The programs and what the kernel runs to run them; a script's interpreter has a loader in turn."""
+    loaders = [loader for path in programs if (loader := loader_of(path))]
+    loaders += [loader for path in loaders if (loader := loader_of(path))]
+    return tuple(dict.fromkeys((*programs, *loaders)))
+
+
 def around(paths: Iterable[str], home: str) -> tuple[str, ...]:
     """The folders of files that are replaced while we run (a projected token, a rewritten kubeconfig).
 
@@ -64,6 +71,10 @@ def around(paths: Iterable[str], home: str) -> tuple[str, ...]:
     for path in paths:
         for file in dict.fromkeys((os.path.abspath(path), os.path.realpath(path))):
             folder = file if os.path.isdir(file) else os.path.dirname(file)
-            broad = folder in _BROAD or folder == home or os.path.dirname(folder) == "/home"
-            granted[file if broad else folder] = None
+            granted[file if is_broad(folder, home) else folder] = None
     return tuple(granted)
+
+
+def is_broad(folder: str, home: str) -> bool:
+    """Whether a folder holds much else than what one looks for in it: a home, ``/etc``, ``/tmp``."""
+    return folder in _BROAD or folder == home or os.path.dirname(folder) == "/home"

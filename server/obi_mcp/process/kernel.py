@@ -12,22 +12,32 @@ import os
 import signal
 import struct
 
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # the launcher's spares copy what it imports
+    from collections.abc import Sequence
+
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_SECCOMP = 22
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
+_PR_CAPBSET_DROP = 24
 _SECCOMP_MODE_FILTER = 2
 
 _CREATE_RULESET, _ADD_RULE, _RESTRICT_SELF = 444, 445, 446
 _VERSION_FLAG = 1
 _PATH_BENEATH = 1
 
+_CAPABILITY_VERSION_3 = 0x20080522
+# SYS_MODULE, SYS_RAWIO, SYS_PTRACE, SYS_ADMIN, SYS_BOOT, MKNOD, SYSLOG, PERFMON, BPF, CHECKPOINT_RESTORE
+_DROPPED_CAPABILITIES = (16, 17, 19, 21, 22, 27, 34, 38, 39, 40)
+
 EXECUTE = 1 << 0
 WRITE_FILE = 1 << 1
 READ_FILE = 1 << 2
 READ_DIR = 1 << 3
+REMOVE_DIR = 1 << 4
 TRUNCATE = 1 << 14
 _FIRST_NET_ABI, _FIRST_SCOPE_ABI = 4, 6
 _FS_BITS_BY_ABI = {1: 13, 2: 14, 3: 15, 4: 15, 5: 16}
@@ -117,18 +127,39 @@ def no_new_privileges() -> None:
     _LIBC.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
 
 
+def drop_capabilities() -> None:
+    """For root: gives up for good what opens the kernel's memory, other processes and devices (capabilities(7))."""
+    header = struct.pack("=Ii", _CAPABILITY_VERSION_3, 0)
+    held = ctypes.create_string_buffer(24)
+    if _LIBC.capget(header, held) != 0:
+        return
+    dropped = sum(1 << number for number in _DROPPED_CAPABILITIES)
+    for number in _DROPPED_CAPABILITIES:
+        _LIBC.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0)
+    low, high = ~dropped & 0xFFFFFFFF, ~(dropped >> 32) & 0xFFFFFFFF
+    words = struct.unpack("=6I", held.raw)
+    kept = (word & (low if place < 3 else high) for place, word in enumerate(words))
+    _LIBC.capset(header, struct.pack("=6I", *kept))
+
+
 def landlock_abi() -> int:
     """The version of Landlock that this kernel has; 0: none."""
     return max(int(_LIBC.syscall(_CREATE_RULESET, None, ctypes.c_size_t(0), _VERSION_FLAG)), 0)
 
 
 def landlock_ruleset(
-    *, read: list[str], execute: list[str], write: list[str], everything: bool, network: bool
+    *,
+    read: list[str],
+    execute: list[str],
+    write: list[str],
+    everything: bool,
+    network: bool,
+    remove: Sequence[str] = (),
 ) -> int | None:
     """A descriptor of a ruleset that any number of children can put on; None where the kernel has no Landlock.
 
     ``everything``: what is not listed may not even be read; otherwise only writing is held to ``write``. A path that
-    is not there is left out. ``network`` False: no TCP either.
+    is not there is left out. ``network`` False: no TCP either. ``remove``: where empty directories may be removed.
     Raises: OSError when the kernel refuses.
     """
     abi = landlock_abi()
@@ -144,7 +175,8 @@ def landlock_ruleset(
         fields.append(scoped)
     attributes = struct.pack(f"={len(fields)}Q", *fields)
     ruleset = _checked(_LIBC.syscall(_CREATE_RULESET, attributes, ctypes.c_size_t(len(attributes)), 0))
-    for paths, bits in ((read, _READ), (execute, READ_FILE | EXECUTE), (write, all_bits & ~EXECUTE)):
+    granted = (read, _READ), (execute, READ_FILE | EXECUTE), (write, all_bits & ~EXECUTE), (remove, REMOVE_DIR)
+    for paths, bits in granted:
         for path in paths:
             _allow(ruleset, path, bits & handled)
     return ruleset

@@ -94,7 +94,10 @@ class Launcher:
                 self._end([number], self._early_ends.pop(number))
 
     def _receive(self) -> bool:
-        data = self._control.recv(MAX_MESSAGE_BYTES)
+        try:
+            data = self._control.recv(MAX_MESSAGE_BYTES)
+        except ConnectionResetError:
+            return True  # the server left without reading all; what it had sent before comes next, and then the end
         if not data:
             return False
         message = marshal.loads(data)

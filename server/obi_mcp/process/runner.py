@@ -84,6 +84,13 @@ class Runner:
         """A runner with the process's own environment. Raises: ConfigError."""
         return cls(settings, redactor)
 
+    def start_launcher(self) -> None:
+        """Makes the private directory and starts the launcher, which removes it when the server is gone.
+
+        Before there is an event loop, too. Raises: ConfigError when there is no place for it, ProgramFailed.
+        """
+        self.children.start_launcher()
+
     async def warm(self) -> None:
         """Starts the launcher and asks the programs for their versions, so that the first call need not.
 

@@ -201,7 +201,7 @@ class Sandbox:
         execute = [self._programs.found[name].path for name in (*HEADS, *HELPERS) if name in self._programs.found]
         return Rules(
             read=tuple(dict.fromkeys(read)),
-            execute=_with_loaders(tuple(execute)),
+            execute=files.with_loaders(tuple(execute)),
             write=(private, "/dev/null"),
             network=True,
             stamp=repr(self._stamp),
@@ -244,14 +244,7 @@ def check_environment(configured: Mapping[str, str]) -> None:
 @lru_cache(32)
 def _filter_rules(path: str, writes: str | None) -> Rules:
     write = (writes,) if writes else ()
-    return Rules(read=files.libraries_of(path), execute=_with_loaders((path,)), write=write)
-
-
-def _with_loaders(programs: tuple[str, ...]) -> tuple[str, ...]:
-    """The programs and what the kernel runs to run them; a script's interpreter has a loader in turn."""
-    loaders = [loader for path in programs if (loader := files.loader_of(path))]
-    loaders += [loader for path in loaders if (loader := files.loader_of(path))]
-    return tuple(dict.fromkeys((*programs, *loaders)))
+    return Rules(read=files.libraries_of(path), execute=files.with_loaders((path,)), write=write)
 
 
 def _missing_plugin(context: str, plugin: Plugin, searched: Sequence[str]) -> ProgramMissing:
