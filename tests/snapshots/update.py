@@ -1,7 +1,8 @@
 """What is generated from the code and kept in the tree: ``.venv/bin/python tests/snapshots/update.py`` writes it anew.
 
-The settings table of ``docs/configuration.md``, the verbs and exit codes of ``docs/cli.md``, and the public definition
-of each tool in ``tests/snapshots/tools``. Tests compare the tree with what this gives.
+The settings table of ``docs/configuration.md``, the verbs and exit codes of ``docs/cli.md``, the public definition of
+each tool in ``tests/snapshots/tools``, and generated manifests in ``tests/snapshots/manifests``. Tests compare the tree
+with what this gives.
 """
 
 from __future__ import annotations
@@ -18,10 +19,14 @@ if __name__ == "__main__":
 from obi_mcp.cli.verbs import EXIT_CODES, VERBS  # noqa: E402
 from obi_mcp.config import Settings  # noqa: E402
 from obi_mcp.config_table import SETTINGS, Setting, setting_default  # noqa: E402
+from obi_mcp.obi.capabilities import Feature  # noqa: E402
+from obi_mcp.obi.manifests import Environment, Format, Install, Sidecar, render, sidecar_patch  # noqa: E402
 from obi_mcp.policy.model import Access  # noqa: E402
+from obi_mcp.policy.yaml_writer import to_yaml  # noqa: E402
 from obi_mcp.toolsets.registry import ALL, listed_tools  # noqa: E402
 
 TOOLS = ROOT / "tests/snapshots/tools"
+MANIFESTS = ROOT / "tests/snapshots/manifests"
 DOCUMENTS = {
     "settings": ROOT / "docs/configuration.md",
     "verbs": ROOT / "docs/cli.md",
@@ -92,12 +97,35 @@ def tool_snapshots() -> Mapping[Path, str]:
     }
 
 
+def manifest_snapshots() -> Mapping[Path, str]:
+    """What the manifest generator writes for some installations, each format once."""
+    production = Install(
+        features=(Feature.APPLICATION, Feature.CONTEXT_PROPAGATION, Feature.NETWORK),
+        otlp_endpoint="http://${HOST_IP}:4318",
+        service_monitor=True,
+        cache=True,
+    )
+    development = Install(environment=Environment.DEVELOPMENT, privileged=True)
+    made: dict[Path, str] = {}
+    for folder, install, form in (
+        ("production", production, Format.YAML),
+        ("development", development, Format.YAML),
+        ("kustomize", production, Format.KUSTOMIZE),
+        ("argocd", development, Format.ARGOCD),
+        ("flux", development, Format.FLUX),
+    ):
+        made |= {MANIFESTS / folder / name: text for name, text in render(install, form).items()}
+    sidecar = Sidecar(deployment="shop", namespace="shop", open_port="8080")
+    made[MANIFESTS / "sidecar.yaml"] = to_yaml(sidecar_patch(sidecar))
+    return made
+
+
 if __name__ == "__main__":
-    wanted = {**documents(), **tool_snapshots()}
-    TOOLS.mkdir(exist_ok=True)
-    for stale in set(TOOLS.glob("*.json")) - set(wanted):
+    wanted = {**documents(), **tool_snapshots(), **manifest_snapshots()}
+    for stale in {*TOOLS.glob("*.json"), *MANIFESTS.rglob("*.yaml")} - set(wanted):
         stale.unlink()
     for path, text in wanted.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
         if not path.exists() or path.read_text() != text:
             path.write_text(text)
             print(path.relative_to(ROOT))

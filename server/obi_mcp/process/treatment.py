@@ -283,7 +283,7 @@ def _quote(key: str) -> str:
 def _yaml(value: Any) -> bytes:
     if not value and isinstance(value, Mapping):
         return b""
-    from obi_mcp.process.yaml_writer import to_yaml
+    from obi_mcp.policy.yaml_writer import to_yaml
 
     return _encode(to_yaml(value))
 

@@ -1,0 +1,72 @@
+"""OBI beside somebody else's container: the strategic merge patch that adds it and nothing more."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from obi_mcp.obi.capabilities import Feature, needed
+from obi_mcp.obi.manifests import kinds as k
+from obi_mcp.obi.manifests.install import REPOSITORY, VERSION
+
+CONTAINER = "obi"
+_SEEN = (Feature.APPLICATION,)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sidecar:
+    """What the sidecar instruments and where it sends to. ``open_port`` as OBI takes it: ``8080``, ``80,8000-8999``.
+
+    It is configured by environment alone: a config map of OBI's would have to stand in the other's namespace.
+    """
+
+    deployment: str
+    namespace: str
+    open_port: str
+    image: str = f"{REPOSITORY}:{VERSION}"
+    otlp_endpoint: str | None = None
+    prometheus_port: int | None = None
+    privileged: bool = False
+    env: Mapping[str, str] = field(default_factory=dict)
+
+
+def sidecar_patch(sidecar: Sidecar) -> dict[str, Any]:
+    """The body of ``kubectl patch deployment … --type strategic``."""
+    spec = {"shareProcessNamespace": True, "containers": [k.plain(_container(sidecar))]}
+    return {"spec": {"template": {"spec": spec}}}
+
+
+def with_sidecar(deployment: Mapping[str, Any], sidecar: Sidecar) -> dict[str, Any]:
+    """The whole Deployment as it would be, the patch merged into a copy of ``deployment`` (JSON data)."""
+    template = deployment["spec"]["template"]
+    kept = [entry for entry in template["spec"]["containers"] if entry.get("name") != CONTAINER]
+    patched = sidecar_patch(sidecar)["spec"]["template"]["spec"]
+    pod = {**template["spec"], **patched, "containers": [*kept, *patched["containers"]]}
+    return {**deployment, "spec": {**deployment["spec"], "template": {**template, "spec": pod}}}
+
+
+def _container(sidecar: Sidecar) -> k.Container:
+    env = {"OTEL_EBPF_OPEN_PORT": sidecar.open_port}
+    ports: tuple[k.ContainerPort, ...] = ()
+    if sidecar.otlp_endpoint is not None:
+        env["OTEL_EXPORTER_OTLP_ENDPOINT"] = sidecar.otlp_endpoint
+    if sidecar.prometheus_port is not None:
+        env["OTEL_EBPF_PROMETHEUS_PORT"] = str(sidecar.prometheus_port)
+        ports = (k.ContainerPort(name="obi-metrics", container_port=sidecar.prometheus_port),)
+    if not ports and sidecar.otlp_endpoint is None:
+        env["OTEL_EBPF_TRACE_PRINTER"] = "text"
+    host_ip = k.EnvVar(name="HOST_IP", value_from=k.ValueFrom(field_ref=k.FieldRef(field_path="status.hostIP")))
+    security = k.SecurityContext(
+        run_as_user=0,
+        read_only_root_filesystem=True,
+        capabilities=k.Capabilities(add=needed(_SEEN).capabilities, drop=("ALL",)),
+    )
+    return k.Container(
+        name=CONTAINER,
+        image=sidecar.image,
+        env=(host_ip, *(k.EnvVar(name=name, value=value) for name, value in {**env, **sidecar.env}.items())),
+        ports=ports,
+        resources=k.Resources(requests={"cpu": "50m", "memory": "512Mi"}, limits={"memory": "1Gi"}),
+        security_context=k.SecurityContext(privileged=True) if sidecar.privileged else security,
+    )
