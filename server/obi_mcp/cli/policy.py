@@ -52,8 +52,9 @@ def test(argv: Sequence[str]) -> int:
     failures = failing(policy, data)
     for failure in failures:
         print(failure)
-    count = sum(len(rule.allow) + len(rule.deny) for rule in policy.index.rules)
-    print(f"{len(policy.index.rules)} rules, {count} examples, {len(failures)} failures")
+    rules = (*policy.index.rules, *policy.effects.rules)
+    count = sum(len(rule.allow) + len(rule.deny) for rule in rules)
+    print(f"{len(rules)} rules, {count} examples, {len(failures)} failures")
     return 1 if failures else 0
 
 

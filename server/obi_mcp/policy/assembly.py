@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from obi_mcp.config import Settings
+    from obi_mcp.policy.effect_judge import EffectFailure
     from obi_mcp.policy.examples import Failure
     from obi_mcp.policy.loader import PolicyData
 
@@ -59,7 +60,7 @@ def build(data: PolicyData, settings: Settings) -> Policy:
     rules = (Rule.from_data(rule) for rule in data.rules)
     grounds = Grounds(extended(settings.scope, data.scope), ResourceTable.from_data(data.resources), data.manifest)
     grammars = Grammars.from_data(dict(data.grammars))
-    return Policy(RuleIndex(rules), grammars, grounds, settings.limits.timeout_s)
+    return Policy(RuleIndex(rules), grammars, grounds, settings.limits.timeout_s, data.effects)
 
 
 def extended(scope: Scope, added: Mapping[str, Any]) -> Scope:
@@ -85,8 +86,9 @@ def assemble(settings: Settings) -> tuple[Policy, PolicyData]:
     return policy, data
 
 
-def failing(policy: Policy, data: PolicyData) -> tuple[Failure, ...]:
+def failing(policy: Policy, data: PolicyData) -> tuple[Failure | EffectFailure, ...]:
     """The examples that fail: the built-in ones over the default scope, the operator's over the one in force."""
+    from obi_mcp.policy.effect_judge import failing_examples
     from obi_mcp.policy.examples import run_examples, run_hints
 
     at = len(data.rules) - data.extended
@@ -96,6 +98,7 @@ def failing(policy: Policy, data: PolicyData) -> tuple[Failure, ...]:
         *run_hints(policy, built_in, Scope()),
         *run_examples(policy, own, policy.scope),
         *run_hints(policy, own, policy.scope),
+        *failing_examples(policy.effects, Scope()),
     )
 
 

@@ -22,7 +22,7 @@ from obi_mcp.policy.loader import PolicyData, policy_files
 if TYPE_CHECKING:
     from obi_mcp.policy.scope import Scope
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def policy_key(operator: Path | None, scope: Scope, version: str) -> str:

@@ -3,13 +3,14 @@
 Static decisions and checks are separate. ``Policy.decide`` looks at text only, never raises for what a caller sends,
 and lists the checks; the enforcer proves them and asks ``Policy.approve``.
 
-INVARIANT: this module alone constructs ``Approved``.
+INVARIANT: this module alone constructs ``Approved`` and ``ApprovedEffect``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 from obi_mcp.command.grammar import Grammars
 from obi_mcp.command.model import Command, Flag, Pipeline
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from obi_mcp.config import Settings
+    from obi_mcp.policy.effect_judge import EffectJudge
+    from obi_mcp.policy.effects import ApprovedEffect, EffectT, Host
     from obi_mcp.policy.grounds import Grounds
     from obi_mcp.policy.resource import ResourceTable
     from obi_mcp.policy.scope import Scope
@@ -39,7 +42,15 @@ _LONGEST_REASON = 1000
 class Policy:
     """All rules over one scope. INVARIANT: never changed after it was built, save for its memories."""
 
-    def __init__(self, index: RuleIndex, grammars: Grammars, grounds: Grounds, deadline_s: float = 30.0) -> None:
+    def __init__(
+        self,
+        index: RuleIndex,
+        grammars: Grammars,
+        grounds: Grounds,
+        deadline_s: float = 30.0,
+        effect_rules: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        self._effect_rules = effect_rules
         self.index = index
         self.grammars = grammars
         self.grounds = grounds
@@ -72,7 +83,15 @@ class Policy:
 
     def over(self, scope: Scope) -> Policy:
         """The same rules over another scope."""
-        return Policy(self.index, self.grammars, self.grounds.over(scope), self.deadline_s)
+        return Policy(self.index, self.grammars, self.grounds.over(scope), self.deadline_s, self._effect_rules)
+
+    @cached_property
+    def effects(self) -> EffectJudge:
+        """The rules about effects on this host; made when first asked, for a command line needs none of it."""
+        from obi_mcp.policy.effect_judge import EffectJudge
+        from obi_mcp.policy.effect_rule import EffectRule
+
+        return EffectJudge(EffectRule.from_data(rule) for rule in self._effect_rules)
 
     # --- deciding ---
 
@@ -236,6 +255,21 @@ class Policy:
         context = decision.pipeline.head.value("context")
         flags = (*((f"--context={context}",) if context else ()), "--wait=false", "--filename=-")
         return Approved(decision, (("kubectl", "delete", *flags),), (), canonical(made), Output(head="raw"))
+
+    # --- effects on this host ---
+
+    def decide_effect(self, effect: EffectT, *, access: Access, host: Host) -> Decision:
+        """What the policy says of an effect at a caller's level; never raises for what the caller sends."""
+        return self.effects.decide(effect, access=access, scope=self.scope, host=host)
+
+    def approve_effect(self, effect: EffectT, *, access: Access, host: Host) -> ApprovedEffect[EffectT]:
+        """The effect as something that may be performed. Raises: Denied."""
+        from obi_mcp.policy.effects import ApprovedEffect
+
+        decision = self.decide_effect(effect, access=access, host=host)
+        if not decision.allowed:
+            raise Denied(decision)
+        return ApprovedEffect(effect, decision, access)
 
 
 def _namespaces(decision: Decision) -> tuple[Document, ...]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from obi_mcp.policy.effect_hard import EFFECT_HARD
 from obi_mcp.policy.flags import EVERYWHERE
 from obi_mcp.policy.hard_names import HARD, HardDenial
 from obi_mcp.policy.hints import filled
 from obi_mcp.policy.model import Access
 
 if TYPE_CHECKING:
+    from obi_mcp.policy.effect_rule import EffectRule
     from obi_mcp.policy.engine import Policy
     from obi_mcp.policy.rule import Example, Rule
 
@@ -24,16 +26,20 @@ SYNTAX = HardDenial(
 
 def explained(policy: Policy, name: str) -> str | None:
     """What ``policy explain NAME`` prints for a rule, a hard denial or ``syntax``; None for an unknown name."""
-    denial = SYNTAX if name == SYNTAX.id else HARD.get(name)
+    denial = SYNTAX if name == SYNTAX.id else HARD.get(name) or EFFECT_HARD.get(name)
     if denial is not None:
         return _denial_text(policy, denial)
+    effect = policy.effects.find(name)
+    if effect is not None:
+        return "\n".join(_effect_lines(effect))
     rule = policy.index.find(name)
     return "\n".join(_rule_lines(policy, rule)) if rule else None
 
 
 def names(policy: Policy) -> tuple[str, ...]:
     """Every name that ``explained`` knows."""
-    return (*(rule.id for rule in policy.index.rules), *HARD, SYNTAX.id)
+    effects = (rule.id for rule in policy.effects.rules)
+    return (*(rule.id for rule in policy.index.rules), *effects, *HARD, *EFFECT_HARD, SYNTAX.id)
 
 
 def as_json(policy: Policy, rule: Rule) -> dict[str, Any]:
@@ -50,6 +56,19 @@ def as_json(policy: Policy, rule: Rule) -> dict[str, Any]:
         "flags": sorted(rule.flags.allow | EVERYWHERE.get(rule.program, frozenset())),
         "output": sorted(rule.output),
         "hint": filled(rule.hint, policy.scope),
+    }
+
+
+def effect_as_json(rule: EffectRule) -> dict[str, Any]:
+    """One rule about effects, for the resource ``obi://policy/rules``."""
+    return {
+        "id": rule.id,
+        "hard": False,
+        "effect": rule.effect,
+        "access": rule.access.label,
+        "because": rule.because,
+        "fields": sorted(rule.fields),
+        "hint": rule.hint,
     }
 
 
@@ -79,6 +98,14 @@ def _denial_text(policy: Policy, denial: HardDenial) -> str:
     lines = [f"{denial.id}: always denied, whatever the level and the configuration", denial.because]
     hint = filled(denial.hint, policy.scope)
     return "\n".join((*lines, f"hint: {hint}") if hint else lines)
+
+
+def _effect_lines(rule: EffectRule) -> Iterator[str]:
+    yield f"{rule.id}: {rule.effect} ({rule.access.label})"
+    yield rule.because
+    yield f"may be set: {', '.join(sorted(rule.fields)) or 'nothing'}"
+    if rule.hint:
+        yield f"hint: {rule.hint}"
 
 
 def _rule_lines(policy: Policy, rule: Rule) -> Iterator[str]:

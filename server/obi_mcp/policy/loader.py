@@ -28,6 +28,7 @@ class PolicyData:
 
     ``rules`` are the built-in ones first; ``extended`` counts the operator's at their end. ``scope`` is what the
     operator's directory adds. ``manifest`` holds the closed schema's files by their path below the policy directory.
+    ``effects`` are the rules about effects on this host.
     """
 
     rules: Sequence[Mapping[str, Any]]
@@ -36,6 +37,7 @@ class PolicyData:
     grammars: Mapping[str, Any]
     manifest: Mapping[str, Any]
     scope: Mapping[str, Any] = field(default_factory=dict)
+    effects: Sequence[Mapping[str, Any]] = ()
 
 
 def policy_files(operator: Path | None) -> Iterator[tuple[str, Path]]:
@@ -101,10 +103,13 @@ def read_policy(operator: Path | None) -> PolicyData:
             scope = _valid(path, read_yaml(path), "scope")
         else:
             extension.extend(_rules(path))
-    _refuse_repeated([*rules, *extension])
     resources = _valid(builtin / "resources.yaml", read_yaml(builtin / "resources.yaml"), "resources")
     grammars = {name: _json(builtin / "grammar" / f"{name}.json") for name in GRAMMARS}
-    return PolicyData([*rules, *extension], len(extension), resources, grammars, _manifest(builtin), scope)
+    effects: list[Mapping[str, Any]] = []
+    for path in sorted((builtin / "effects").glob("*.yaml")):
+        effects.extend(_valid(path, read_yaml(path), "effect"))
+    _refuse_repeated([*rules, *extension, *effects])
+    return PolicyData([*rules, *extension], len(extension), resources, grammars, _manifest(builtin), scope, effects)
 
 
 def _manifest(builtin: Path) -> Mapping[str, Any]:
