@@ -20,6 +20,7 @@ LAYERS = (
     ("transport",),
     ("resources", "prompts"),
     ("toolsets",),
+    ("telemetry", "containers"),
     ("enforcer",),
     ("audit", "audit_chain"),
     ("process", "redact", "log"),
