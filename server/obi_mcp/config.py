@@ -53,6 +53,16 @@ class Obi:
 
 
 @dataclass(frozen=True, slots=True)
+class Local:
+    """The OBI agent that this server runs on its own host."""
+
+    binary: str | None = None
+    """The OBI program; None: the first of obi, ebpf-instrument and beyla that is found."""
+    config_directories: tuple[str, ...] = ("/etc/obi", "/etc/ebpf-instrument", "/etc/beyla")
+    log_bytes: int = 16 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything the operator decides. A caller can lower ``access``, nothing else."""
 
@@ -67,6 +77,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     audit: Audit = field(default_factory=Audit)
     obi: Obi = field(default_factory=Obi)
+    local: Local = field(default_factory=Local)
     source: Path | None = None
     """The configuration file these settings came from; None: none was found."""
 

@@ -111,6 +111,18 @@ SETTINGS = (
         flag="--audit-file",
     ),
     Setting("obi.version", "Version of the obi binary, like `0.12.0`; unset: unknown."),
+    Setting(
+        "local.binary",
+        "The OBI program that runs on this host; unset: the first of obi, ebpf-instrument and beyla that is found.",
+    ),
+    Setting("local.config_directories", "Directories from which `config_path` may name a configuration of OBI's."),
+    Setting(
+        "local.log_bytes",
+        "Most that the log of the agent on this host takes on the disk; older lines go.",
+        unit="bytes",
+        minimum=1_048_576,
+        maximum=1_073_741_824,
+    ),
 )
 
 

@@ -6,12 +6,17 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from tests.unit.policy.policies import built_in
+
 from obi_mcp.audit import AuditEntry, AuditLog
 from obi_mcp.command.model import Command, Pipeline
 from obi_mcp.config import Settings
+from obi_mcp.enforcer.effects import EffectRoad
 from obi_mcp.enforcer.model import Answer, Call, Progress
 from obi_mcp.errors import ObiMcpError
+from obi_mcp.policy.effects import Host
 from obi_mcp.policy.model import Access, Check, Decision, MembersSpec, Place, Resource
+from obi_mcp.redact import Redactor
 from obi_mcp.toolsets.base import Services
 
 PODS = Resource("pods", "Pod", "", "v1", True)
@@ -95,5 +100,6 @@ class RecordedAudit(AuditLog):
 
 
 def services(road: RecordedRoad, settings: Settings | None = None) -> Services:
-    """Services on the double."""
-    return Services(settings or Settings(), road, RecordedAudit())
+    """Services on the double; the road for effects is the real one, over the built-in policy and no host."""
+    made, audit = settings or Settings(), RecordedAudit()
+    return Services(made, road, audit, EffectRoad(made, built_in(), audit, Host(), Redactor.load()))

@@ -23,7 +23,7 @@ LAYERS = (
     ("telemetry", "containers"),
     ("enforcer",),
     ("audit", "audit_chain"),
-    ("process", "redact", "log"),
+    ("process", "agent", "redact", "log"),
     ("config_reader", "config_values", "config_table", "config_yaml"),
     ("obi",),
     ("config",),

@@ -52,9 +52,9 @@ def test(argv: Sequence[str]) -> int:
     failures = failing(policy, data)
     for failure in failures:
         print(failure)
-    rules = (*policy.index.rules, *policy.effects.rules)
-    count = sum(len(rule.allow) + len(rule.deny) for rule in rules)
-    print(f"{len(rules)} rules, {count} examples, {len(failures)} failures")
+    count = sum(len(rule.allow) + len(rule.deny) for rule in policy.index.rules)
+    count += sum(len(rule.allow) + len(rule.deny) for rule in policy.effects.rules)
+    print(f"{len(policy.index.rules) + len(policy.effects.rules)} rules, {count} examples, {len(failures)} failures")
     return 1 if failures else 0
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from obi_mcp.agent.host import host_of
 from obi_mcp.audit import AuditLog
 from obi_mcp.config import Settings
+from obi_mcp.enforcer.effects import EffectRoad
 from obi_mcp.enforcer.enforcer import Enforcer
 from obi_mcp.log import StderrWriter
 from obi_mcp.policy.engine import Policy
@@ -22,4 +24,5 @@ def build_services(settings: Settings, stderr: StderrWriter, runner: Runner | No
     policy = Policy.load_compiled(settings)
     runner = runner or Runner.for_settings(settings, Redactor.load())
     audit = AuditLog(settings, runner.redactor.text, stderr=stderr)
-    return Services(settings, Enforcer(settings, policy, audit, runner), audit)
+    effects = EffectRoad(settings, policy, audit, host_of(settings), runner.redactor)
+    return Services(settings, Enforcer(settings, policy, audit, runner), audit, effects)

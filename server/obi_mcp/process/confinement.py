@@ -152,7 +152,7 @@ def toolset_needs(settings: Settings, environ: Mapping[str, str]) -> Needs:
     if names - {_ALWAYS_ON}:
         write.append(str(state_directory(environ)))
     if names & {"local", _ALL}:
-        read += _HOST_FACTS
+        read += (*_HOST_FACTS, *settings.local.config_directories)
     if names & {"docker", _ALL}:
         places = (environ.get("DOCKER_CONFIG"), environ.get("DOCKER_CERT_PATH"), os.path.join(home, ".docker"))
         read += [place for place in places if place]

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from obi_mcp.audit import AuditLog
 from obi_mcp.config import Settings
+from obi_mcp.enforcer.effects import EffectRoad
 from obi_mcp.enforcer.model import Answer, Call, Progress
 from obi_mcp.policy.model import Access, Decision
 
@@ -32,6 +33,7 @@ class Services:
     settings: Settings
     enforcer: Road
     audit: AuditLog
+    effects: EffectRoad
 
 
 @dataclass(frozen=True, slots=True)
