@@ -16,6 +16,8 @@ from obi_mcp.errors import ConfigError
 
 PREFIX = "OBI_MCP_"
 CONFIG_VARIABLE = "OBI_MCP_CONFIG"
+CONTAINER_VARIABLE = "OBI_MCP_CONTAINER"
+"""Set in the image, so that errors name a container's ways out; no setting."""
 IMAGE_CONFIG = Path("/etc/obi-mcp/config.yaml")
 
 # A Kubernetes service named obi-mcp puts these into every pod of its namespace; they are nobody's settings.
@@ -94,7 +96,11 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:
     given: dict[str, Given] = {}
     variables = {setting.variable: setting for setting in SETTINGS}
     for name, value in environ.items():
-        if not name.startswith(PREFIX) or name == CONFIG_VARIABLE or name.startswith(SERVICE_LINKS):
+        if (
+            not name.startswith(PREFIX)
+            or name in {CONFIG_VARIABLE, CONTAINER_VARIABLE}
+            or name.startswith(SERVICE_LINKS)
+        ):
             continue
         if name not in variables:
             raise ConfigError(

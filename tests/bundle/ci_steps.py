@@ -16,7 +16,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "docs" / "ci"
-IMAGE = "OBI_MCP_IMAGE"
+IMAGE = "MCP_IMAGE"
 
 _DOCKER = '''#!{python}
 """docker run as far as the examples use it, with the server of this checkout in the image's place."""
@@ -38,7 +38,7 @@ while words and words[0].startswith("-"):
             given[name] = text if mark else os.environ[name]
 assert flags >= {{"-i", "--rm", "--read-only", "--cap-drop", "--security-opt", "--user"}}, flags
 image = words.pop(0)
-assert image == os.environ["OBI_MCP_IMAGE"], image
+assert image == os.environ["MCP_IMAGE"], image
 given = {{name: mounts.get(value, value) for name, value in given.items()}}
 given["PATH"] = {path!r}
 given["PYTHONPATH"] = {server!r}

@@ -16,7 +16,8 @@ from obi_mcp.config import Settings
 from obi_mcp.errors import ObiMcpError
 from obi_mcp.policy.shipped import shipped_charts
 from obi_mcp.process.kernel import landlock_abi
-from obi_mcp.process.kubeconfig import SERVICE_ACCOUNT, kubeconfig_paths
+from obi_mcp.process.kubeconfig import SERVICE_ACCOUNT, Kubeconfig, file_error, kubeconfig_paths
+from obi_mcp.process.obstacle import no_kubeconfig
 
 Severity = Literal["ok", "note", "problem"]
 
@@ -70,18 +71,15 @@ def kubeconfig_findings(settings: Settings, environ: Mapping[str, str]) -> Itera
     """Whether the kubeconfig files that kubectl will read are there, readable, and nobody else's to read."""
     subject = "kubeconfig file"
     files = kubeconfig_paths(settings.programs.kubeconfig, environ)
-    if not files and os.path.isdir(SERVICE_ACCOUNT):
-        yield Finding(subject, "ok", f"none; the account of this pod, in {SERVICE_ACCOUNT}")
+    nothing = None if files else no_kubeconfig(Kubeconfig(), environ)
+    if nothing is not None:
+        yield of_error(subject, nothing)
     elif not files:
-        step = "name one: --kubeconfig, programs.kubeconfig or KUBECONFIG; in a container, mount it"
-        yield Finding(subject, "problem", "none is named, and ~/.kube/config is not there", step)
+        yield Finding(subject, "ok", f"none; the account of this pod, in {SERVICE_ACCOUNT}")
     for file in map(Path, files):
-        if not file.exists():
-            step = "name one that is: --kubeconfig, programs.kubeconfig or KUBECONFIG; in a container, mount it"
-            yield Finding(subject, "problem", f"{file} is not there", step)
-        elif not os.access(file, os.R_OK):
-            step = "run the server as its owner: in a container, --user $(id -u):$(id -g)"
-            yield Finding(subject, "problem", f"{file} may not be read by user {os.geteuid()}", step)
+        error = file_error(str(file), environ)
+        if error is not None:
+            yield of_error(subject, error)
         elif file.stat().st_mode & (stat.S_IRGRP | stat.S_IROTH):
             yield Finding(subject, "note", f"{file} may be read by others", f"chmod 600 {file}")
         else:

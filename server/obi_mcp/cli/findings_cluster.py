@@ -16,6 +16,7 @@ from obi_mcp.config import Settings
 from obi_mcp.enforcer.model import Answer, Call
 from obi_mcp.errors import ClusterUnreachable, ObiMcpError
 from obi_mcp.policy.model import Access
+from obi_mcp.process.container import unreachable_step
 from obi_mcp.toolsets.base import Road
 
 QUESTION_TIMEOUT_S = 10.0
@@ -51,12 +52,12 @@ async def _context_findings(road: Road, settings: Settings, context: str) -> lis
     try:
         version = _json(await _ask(road, "kubectl version -o json", named))
     except ClusterUnreachable as error:
-        return [Finding(subject, "problem", error.message, _unreachable_step(error.message))]
+        return [Finding(subject, "problem", error.message, unreachable_step(error.message))]
     except ObiMcpError as error:
         return [of_error(subject, error)]
     server = version.get("serverVersion")
     if not isinstance(server, dict):
-        return [Finding(subject, "problem", "no API server answered", _unreachable_step(""))]
+        return [Finding(subject, "problem", "no API server answered", unreachable_step(""))]
     client = version.get("clientVersion") or {}
     found = [_skew(subject, str(client.get("gitVersion", "?")), str(server.get("gitVersion", "?")))]
     found.extend(await _rights(road, settings, context, named))
@@ -147,9 +148,3 @@ def _json(answer: Answer) -> dict[str, Any]:
     except ValueError:
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _unreachable_step(message: str) -> str:
-    if "127.0.0.1" in message or "localhost" in message or "[::1]" in message:
-        return "start the cluster; from a container, an address of this host needs --network=host"
-    return "check that the address in the kubeconfig can be reached from here, and a proxy in programs.environment"

@@ -9,7 +9,8 @@ from obi_mcp.cli.findings import CALLER, Finding, of_error
 from obi_mcp.config import Settings
 from obi_mcp.enforcer.model import Call
 from obi_mcp.errors import ObiMcpError
-from obi_mcp.process.kubeconfig import Context, kubeconfig_paths, read_kubeconfig
+from obi_mcp.process.kubeconfig import Context, file_error, kubeconfig_paths, read_kubeconfig
+from obi_mcp.process.obstacle import context_file_error, plugin_step, unsent_credentials
 from obi_mcp.process.programs import FILTERS, HEADS, HELPERS, Programs, find_programs
 from obi_mcp.toolsets.base import Road
 
@@ -49,18 +50,30 @@ def _missing(name: str) -> Finding:
 
 def _plugins(settings: Settings, programs: Programs, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Credential plugins of the contexts in scope: kubectl starts them, so they have to be where the server looks."""
+    paths = kubeconfig_paths(settings.programs.kubeconfig, environ)
+    if any(map(file_error, paths)):
+        return  # kubeconfig_findings says so
     try:
-        kubeconfig = read_kubeconfig(kubeconfig_paths(settings.programs.kubeconfig, environ))
+        kubeconfig = read_kubeconfig(paths)
     except ObiMcpError as error:
         yield of_error("kubeconfig file", error)
         return
     for name in settings.scope.contexts or (kubeconfig.current,):
         context = kubeconfig.context(name)
         if context is not None:
-            yield from _plugin(context, programs)
+            yield from _credentials(context, environ)
+            yield from _plugin(context, programs, environ)
 
 
-def _plugin(context: Context, programs: Programs) -> Iterator[Finding]:
+def _credentials(context: Context, environ: Mapping[str, str]) -> Iterator[Finding]:
+    """Files that the context names and that cannot be read, and credentials that are never sent."""
+    errors = [context_file_error(context, file, environ) for file in context.files]
+    for error in (*errors, unsent_credentials(context)):
+        if error is not None:
+            yield of_error(f"credentials of {context.name}", error)
+
+
+def _plugin(context: Context, programs: Programs, environ: Mapping[str, str]) -> Iterator[Finding]:
     plugin = context.plugin
     if plugin is None:
         return
@@ -69,7 +82,7 @@ def _plugin(context: Context, programs: Programs) -> Iterator[Finding]:
     if found and os.access(found, os.X_OK):
         yield Finding(subject, "ok", f"the plugin {found}")
     else:
-        step = plugin.install_hint or f"install {plugin.command}, mount it, or name its directory in programs.path"
+        step = plugin_step(plugin.install_hint or None, environ)
         yield Finding(subject, "problem", f"the kubeconfig's plugin {plugin.command} is not there", step)
 
 

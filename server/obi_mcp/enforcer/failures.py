@@ -10,6 +10,7 @@ import re
 
 from obi_mcp.command.model import Command
 from obi_mcp.errors import ClusterUnreachable
+from obi_mcp.process.container import unreachable_step
 from obi_mcp.process.runner import Completed
 
 _UNREACHABLE = re.compile(
@@ -25,7 +26,7 @@ def raise_for_failure(completed: Completed, head: Command) -> None:
         return
     if _UNREACHABLE.search(completed.stderr):
         said = completed.stderr.decode("utf-8", "replace").strip().splitlines()
+        last = said[-1][:300] if said else ""
         raise ClusterUnreachable(
-            f"no API server answered {head.program}: {said[-1][:300] if said else ''}",
-            "check the kubeconfig and the context with obi-mcp doctor",
+            f"no API server answered {head.program}: {last}", f"{unreachable_step(last)}; obi-mcp doctor looks at more"
         )

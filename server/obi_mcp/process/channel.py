@@ -15,7 +15,9 @@ from typing import Any, TypeVar
 from obi_mcp.config import Settings
 from obi_mcp.errors import ClusterUnreachable, ProgramFailed
 from obi_mcp.process import api_path
+from obi_mcp.process.container import unreachable_step
 from obi_mcp.process.http import BadAnswer, Connection, Gone, Head
+from obi_mcp.process.obstacle import find_obstacle, unsent_credentials
 from obi_mcp.process.proxy import Proxy
 from obi_mcp.process.runner import Runner
 
@@ -109,6 +111,8 @@ class Channel:
             try:
                 connection, head = await self._within(self._ask(path, accept), timeout_s)
                 kept = connection
+                if head.status in {401, 403}:
+                    self._raise_if_nothing_is_sent()
                 yield head
                 body = connection.body(head)
                 while (piece := await self._within(anext(body, b""), timeout_s)) != b"":
@@ -119,6 +123,13 @@ class Channel:
                 self._reading -= 1
                 self._used = time.monotonic()
                 self._give_back(kept)
+
+    def _raise_if_nothing_is_sent(self) -> None:
+        """Raises: ConfigError where the refusal is no wonder, since kubectl sends no credentials."""
+        context = self._runner.sandbox.kubeconfig.context(self._context)
+        unsent = unsent_credentials(context) if context is not None else None
+        if unsent is not None:
+            raise unsent
 
     async def _within(self, work: Awaitable[_T], timeout_s: float) -> _T:
         try:
@@ -165,9 +176,9 @@ class Channel:
         async with self._proxy_starts:
             if self._proxy is None or not self._proxy.serves(sandbox.version):
                 await self._stop()
-                missing = sandbox.missing_plugin(context)
-                if missing is not None:
-                    raise missing
+                obstacle = find_obstacle(sandbox.kubeconfig, context, sandbox.missing_plugin(context))
+                if obstacle is not None and obstacle.certain:
+                    raise obstacle.error
                 self._proxy = await Proxy.start(self._runner, self._context, context)
                 self._watch_idleness()
             return self._proxy
@@ -232,7 +243,7 @@ def refused(status: int, body: bytes, path: str) -> ProgramFailed | ClusterUnrea
     if status >= 500:
         return ClusterUnreachable(
             f"kubectl could not get {asked}: {said}",
-            "check the kubeconfig and that the cluster can be reached (obi-mcp doctor)",
+            f"{unreachable_step(said)}; obi-mcp doctor looks at more",
         )
     if status == 404 and "/proxy/" in asked:
         return ProgramFailed(

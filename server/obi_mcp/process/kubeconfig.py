@@ -6,16 +6,19 @@ Source of fact: client-go's ``tools/clientcmd`` (merging, relative paths) and ``
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from obi_mcp.errors import ConfigError
+from obi_mcp.process.container import in_container
 
 SERVICE_ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 _CLUSTER_FILES = ("certificate-authority",)
 _USER_FILES = ("client-certificate", "client-key", "tokenFile")
+_CREDENTIALS = ("token", "tokenFile", "client-certificate", "client-certificate-data", "username", "exec")
 _MAX_BYTES = 4_194_304
 
 
@@ -29,20 +32,27 @@ class Plugin:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One context: the files that its cluster and user name, as absolute paths, and its plugin if it has one."""
+    """One context: the files that its cluster and user name, as absolute paths, and its plugin if it has one.
+
+    ``server`` is the cluster's address; ``credentials`` is the kubeconfig's word for what the user has, empty: nothing.
+    """
 
     name: str
     files: tuple[str, ...] = ()
     plugin: Plugin | None = None
+    server: str = ""
+    credentials: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Kubeconfig:
-    """All contexts by name; ``current`` is empty where none is set. ``paths`` are the files, as KUBECONFIG has them."""
+    """All contexts by name; ``current`` is empty where none is set. ``paths`` are the files, as KUBECONFIG has them,
+    and ``missing`` those that are not there."""
 
     paths: tuple[str, ...] = ()
     current: str = ""
     contexts: Mapping[str, Context] = field(default_factory=dict)
+    missing: tuple[str, ...] = ()
 
     def context(self, name: str | None) -> Context | None:
         """The context of that name, the current one for None; None where there is no such context."""
@@ -83,7 +93,39 @@ def read_kubeconfig(paths: tuple[str, ...]) -> Kubeconfig:
         for name, body in _named(data, "contexts", "context"):
             contexts.setdefault(name, body)
     made = {name: _context(name, body, clusters, users) for name, body in contexts.items()}
-    return Kubeconfig(paths, current, made)
+    return Kubeconfig(paths, current, made, tuple(path for path in paths if not os.path.lexists(path)))
+
+
+def file_error(path: str, environ: Mapping[str, str] | None = None) -> ConfigError | None:
+    """Why this kubeconfig cannot be read, and what to do; None: it can be. ``environ`` None: the process's own."""
+    contained = in_container(environ)
+    try:
+        status = os.stat(path)
+    except FileNotFoundError:
+        step = "name one that is: --kubeconfig, programs.kubeconfig or KUBECONFIG"
+        mount = f"mount it: -v $HOME/.kube/config:{path}:ro"
+        return ConfigError(f"the kubeconfig {path} is not there", mount if contained else step)
+    except OSError as error:
+        return ConfigError(f"the kubeconfig {path} cannot be reached: {error.strerror}", _owner_step(contained))
+    if stat.S_ISDIR(status.st_mode):
+        step = "docker makes a directory where the file of a -v is not there: check its path on the host"
+        return ConfigError(
+            f"the kubeconfig {path} is a directory", step if contained else "name the file: --kubeconfig, KUBECONFIG"
+        )
+    if not os.access(path, os.R_OK):
+        mode = stat.S_IMODE(status.st_mode)
+        return ConfigError(
+            f"the kubeconfig {path} belongs to user {status.st_uid} with mode {mode:04o}, "
+            f"and user {os.geteuid()} may not read it",
+            _owner_step(contained),
+        )
+    return None
+
+
+def _owner_step(contained: bool) -> str:
+    if contained:
+        return "run the container as the file's owner: --user $(id -u):$(id -g)"
+    return "run the server as its owner, or give it a kubeconfig of its own"
 
 
 def _context(
@@ -93,8 +135,16 @@ def _context(
     user, user_folder = users.get(str(body.get("user", "")), ({}, ""))
     files = [os.path.join(cluster_folder, cluster[key]) for key in _CLUSTER_FILES if cluster.get(key)]
     files += [os.path.join(user_folder, user[key]) for key in _USER_FILES if user.get(key)]
+    if user.get("token") and user.get("tokenFile") and not os.path.exists(files[-1]):
+        files.pop()  # then the token is used
     plugin = user.get("exec")
-    return Context(name, tuple(files), _plugin(plugin, user_folder) if isinstance(plugin, dict) else None)
+    return Context(
+        name,
+        tuple(files),
+        _plugin(plugin, user_folder) if isinstance(plugin, dict) else None,
+        str(cluster.get("server") or ""),
+        next((key for key in _CREDENTIALS if user.get(key)), ""),
+    )
 
 
 def _plugin(body: Mapping[str, Any], folder: str) -> Plugin:
@@ -125,10 +175,8 @@ def _load(path: str) -> Mapping[str, Any]:
     except FileNotFoundError:
         return {}
     except OSError as error:
-        raise ConfigError(
-            f"the kubeconfig {path} cannot be read: {error.strerror}",
-            "run the server as its owner, or give it a kubeconfig of its own",
-        ) from None
+        known = file_error(path)
+        raise known or ConfigError(f"the kubeconfig {path} cannot be read: {error.strerror}") from None
     except yaml.YAMLError as error:
         raise ConfigError(f"the kubeconfig {path} is not YAML: {str(error).splitlines()[0]}") from None
     if data is None:

@@ -14,6 +14,7 @@ from obi_mcp.process.budget import Budget, Sink, Tail
 from obi_mcp.process.children import settled
 from obi_mcp.process.completed import Completed, TimedOut, exit_of, remarks
 from obi_mcp.process.kubeconfig import Context
+from obi_mcp.process.obstacle import find_obstacle
 from obi_mcp.process.pipes import PipeReader, PipeWriter
 from obi_mcp.process.sandbox import FILTER_CPU_S, FILTER_MEMORY_BYTES
 from obi_mcp.process.stages import Crew, Stage, Stages
@@ -78,9 +79,11 @@ class Pipeline:
                 "ask for less (a selector, --tail, --since), or give a larger timeout_s",
                 self._partial(),
             ) from None
-        missing = self._crew.sandbox.missing_plugin(context)
-        if completed.failed and missing is not None:
-            raise missing
+        if completed.failed and source is None:
+            sandbox = self._crew.sandbox
+            obstacle = find_obstacle(sandbox.kubeconfig, context, sandbox.missing_plugin(context))
+            if obstacle is not None and obstacle.explains(completed.stderr):
+                raise obstacle.error
         return completed
 
     async def leave(self) -> None:

@@ -70,7 +70,7 @@ KUBECONFIGS: list[tuple[str, int | None, str, str]] = [
     # what, the file's mode (None: not there), severity, evidence
     ("the owner's alone", 0o600, "ok", "{file}"),
     ("readable by all", 0o644, "note", "{file} may be read by others"),
-    ("not there", None, "problem", "{file} is not there"),
+    ("not there", None, "problem", "the kubeconfig {file} is not there"),
 ]
 
 
@@ -88,7 +88,7 @@ def test_a_kubeconfig_is_there_and_its_owners_alone(
     assert [of(found) for found in findings.kubeconfig_findings(named, {})] == expected
     assert [of(found) for found in findings.kubeconfig_findings(Settings(), {"KUBECONFIG": str(file)})] == expected
     by_home = [of(found) for found in findings.kubeconfig_findings(Settings(), {"HOME": str(tmp_path)})]
-    assert by_home == (expected if mode else [("problem", "none is named, and ~/.kube/config is not there")])
+    assert by_home == (expected if mode else [("problem", "no kubeconfig is named, and ~/.kube/config is not there")])
 
 
 WORKLOAD = {

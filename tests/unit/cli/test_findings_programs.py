@@ -43,7 +43,10 @@ def kubeconfig(tmp_path: Path, plugin: str) -> str:
 
 def found(tmp_path: Path, plugin: str) -> dict[str, Finding]:
     settings = Settings(programs=Programs(path=(str(tmp_path),), kubeconfig=kubeconfig(tmp_path, plugin)))
-    return {finding.subject: finding for finding in program_findings(settings, {"PATH": str(tmp_path)})}
+    return {
+        finding.subject: finding
+        for finding in program_findings(settings, {"PATH": str(tmp_path), "OBI_MCP_CONTAINER": "0"})
+    }
 
 
 def test_programs_are_named_with_their_place_and_missing_ones_with_the_way_out(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ ANSWERS: list[tuple[int, bytes, str, type[ObiMcpError], str, str | None]] = [
     (503, SILENT, POD, ProgramFailed, "the pod does not answer at ", "it declares the port and does not listen on it"),
     (404, b"404 page not found", POD, ProgramFailed, "404 for ", "the pod answers and has no such path"),
     (404, b"gone", "/api/v1/pods", ProgramFailed, "404 for ", None),
-    (502, b"dial tcp: refused", "/api/v1/pods", ClusterUnreachable, "kubectl could not get ", "check the kubeconfig"),
+    (502, b"dial tcp: refused", "/api/v1/pods", ClusterUnreachable, "kubectl could not get ", "check that the address"),
     (403, b"Forbidden", "/api/v1/pods", ProgramFailed, "403 for ", None),
 ]
 

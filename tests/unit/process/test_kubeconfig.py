@@ -30,8 +30,10 @@ def test_the_first_file_wins(tmp_path: Path) -> None:
     three = kubeconfig(tmp_path / "3" / "c", name="b", current="a")
     read = read_kubeconfig((one, str(tmp_path / "missing"), two, three))
     assert read.current == "b"
-    assert read.contexts == {"a": Context("a", (), Plugin("aws")), "b": Context("b")}
-    assert read.context(None) == Context("b") and read.context("a") and read.context("c") is None
+    b = Context("b", server="https://x")
+    assert read.contexts == {"a": Context("a", (), Plugin("aws"), "https://x", "exec"), "b": b}
+    assert read.context(None) == b and read.context("a") and read.context("c") is None
+    assert read.missing == (str(tmp_path / "missing"),)
 
 
 def test_files_are_relative_to_the_kubeconfig_that_names_them(tmp_path: Path) -> None:
@@ -43,7 +45,11 @@ def test_files_are_relative_to_the_kubeconfig_that_names_them(tmp_path: Path) ->
     path = kubeconfig(tmp_path / "c", current="a", cluster={"certificate-authority": "../ca"}, user=user)
     context = read_kubeconfig((path,)).context(None)
     assert context == Context(
-        "a", (f"{tmp_path}/../ca", f"{tmp_path}/crt", "/abs/key"), Plugin(f"{tmp_path}/./bin/p", "brew")
+        "a",
+        (f"{tmp_path}/../ca", f"{tmp_path}/crt", "/abs/key"),
+        Plugin(f"{tmp_path}/./bin/p", "brew"),
+        "https://x",
+        "client-certificate",
     )
 
 
