@@ -1,0 +1,112 @@
+"""The built-in receiver: spans of a real SDK at a steady rate, what becomes of them, and what a query over them takes.
+
+``python -m tests.bench.receiving [--rate 10000] [--seconds 60]`` measures this alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.bench.memory import peak_mb
+from tests.bench.table import Bar, Row, print_table
+
+from obi_mcp.telemetry.counts import Counts
+from obi_mcp.telemetry.receiver import Receiver
+from obi_mcp.telemetry.settings import CaptureSettings
+
+RATE = 10_000
+SECONDS = 60.0
+SENDERS = 2
+"""One SDK in Python makes about 15,000 such spans a second at most."""
+PERCENTILES = (
+    "SELECT http_route, count(*), quantile_cont(duration_ns, [0.5, 0.95, 0.99]) FROM spans GROUP BY 1 ORDER BY 2 DESC"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """What was sent, as the senders count it, and what the receiver says of it."""
+
+    made: int
+    failed: int
+    seconds: float
+    counts: Counts
+    peak_mb: float
+    cpu_s: float
+    query_ms: float
+    peak_after_query_mb: float
+
+
+async def receive(rate: float, seconds: float, settings: CaptureSettings | None = None) -> Received:
+    """Let senders send, then ask for percentiles over all that is kept."""
+    async with Receiver(settings) as receiver:
+        assert receiver.pid is not None
+        sent = await asyncio.gather(*(_send(receiver.endpoint, rate / SENDERS, seconds) for _ in range(SENDERS)))
+        peak, cpu = peak_mb(receiver.pid), _cpu_s(receiver.pid)
+        started = time.perf_counter()
+        await receiver.query(PERCENTILES)
+        spent = time.perf_counter() - started
+        return Received(
+            made=sum(int(one["made"]) for one in sent),
+            failed=sum(int(one["failed"]) for one in sent),
+            seconds=max(one["seconds"] for one in sent),
+            counts=await receiver.counts(),
+            peak_mb=peak,
+            cpu_s=cpu,
+            query_ms=spent * 1000,
+            peak_after_query_mb=peak_mb(receiver.pid),
+        )
+
+
+async def measure(rate: float = RATE, seconds: float = SECONDS) -> tuple[Row, ...]:
+    """The rows for the table."""
+    found = await receive(rate, seconds)
+    traces = found.counts.traces
+    # What the senders gave up was refused by the receiver, and is in its counts as requests.
+    uncounted = found.made - found.failed - traces.received
+    note = f"{found.made:,} spans of {SENDERS} SDKs in {found.seconds:.0f} s, refused {found.counts.refused or 'none'}"
+    return (
+        Row("receiver: spans taken", traces.received / found.seconds, "/s", Bar(rate * 0.99, least=True), note),
+        Row("receiver: lost without a count", uncounted, "failures", Bar(0), f"kept {traces.kept:,}"),
+        Row("receiver: peak memory", found.peak_mb, "MB", Bar(300), "its own process"),
+        Row("receiver: processor", found.cpu_s / found.seconds, "×", None, "of one core"),
+        Row("receiver: percentiles by route", found.query_ms, "ms", Bar(2000), f"over {traces.kept:,} spans"),
+        Row("receiver: peak memory with the query", found.peak_after_query_mb, "MB", Bar(300)),
+    )
+
+
+async def _send(endpoint: str, rate: float, seconds: float) -> dict[str, float]:
+    sender = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "tests.bench.sender", endpoint, str(rate), str(seconds)),
+        stdout=asyncio.subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    output, _ = await sender.communicate()
+    assert sender.returncode == 0, f"the sender ended with {sender.returncode}"
+    sent: dict[str, float] = json.loads(output)
+    return sent
+
+
+def _cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / 100
+
+
+def main() -> int:
+    """Measures and prints."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--rate", type=float, default=RATE)
+    parser.add_argument("--seconds", type=float, default=SECONDS)
+    arguments = parser.parse_args()
+    print_table(asyncio.run(measure(arguments.rate, arguments.seconds)))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
