@@ -13,6 +13,7 @@ from obi_mcp.command.model import Command, Pipeline
 from obi_mcp.config import Settings
 from obi_mcp.enforcer.effects import EffectRoad
 from obi_mcp.enforcer.model import Answer, Call, Progress
+from obi_mcp.enforcer.reading import LogReading, Reading
 from obi_mcp.errors import ObiMcpError
 from obi_mcp.policy.effects import Host
 from obi_mcp.policy.model import Access, Check, Decision, MembersSpec, Place, Resource
@@ -48,6 +49,8 @@ class RecordedRoad:
 
     answers: dict[str, Answer | ObiMcpError] = field(default_factory=dict)
     decisions: dict[str, Decision] = field(default_factory=dict)
+    readings: dict[str, Reading] = field(default_factory=dict)
+    log_readings: dict[str, LogReading] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     started: asyncio.Event = field(default_factory=asyncio.Event)
@@ -74,6 +77,16 @@ class RecordedRoad:
                 await asyncio.sleep(0)
             self.cancelled.append(call.command)
             raise
+
+    async def read(self, call: Call) -> Reading:
+        """The recorded objects of that command."""
+        self.calls.append(call)
+        return self.readings[call.command]
+
+    async def read_logs(self, call: Call) -> LogReading:
+        """The recorded logs of that command."""
+        self.calls.append(call)
+        return self.log_readings[call.command]
 
     def explain(self, call: Call) -> Decision:
         self.calls.append(call)

@@ -10,6 +10,7 @@ from obi_mcp.audit import AuditLog
 from obi_mcp.config import Settings
 from obi_mcp.enforcer.effects import EffectRoad
 from obi_mcp.enforcer.model import Answer, Call, Progress
+from obi_mcp.enforcer.reading import LogReading, Reading
 from obi_mcp.policy.model import Access, Decision
 
 Schema = Mapping[str, Any]
@@ -20,6 +21,10 @@ class Road(Protocol):
     """The guarded road as tools see it: what ``Enforcer`` does."""
 
     async def run(self, call: Call, progress: Progress | None = None) -> Answer: ...
+
+    async def read(self, call: Call) -> Reading: ...
+
+    async def read_logs(self, call: Call) -> LogReading: ...
 
     def explain(self, call: Call) -> Decision: ...
 
