@@ -25,18 +25,24 @@ class GoProgram:
     ldflags: tuple[str, ...]
     version_argv: tuple[str, ...]
 
-    def recipe(self, tools: Path, store: Store) -> Recipe:
-        """How the program itself is made."""
+    def recipe(self, tools: Path, store: Store, *, architecture: str | None = None) -> Recipe:
+        """How the program itself is made, for this machine or for another ``architecture`` in Go's terms."""
         linked = " ".join(("-s -w", *(f"-X {flag}" for flag in self.ldflags)))
 
         def build(work: Workplace) -> None:
             binary = work.out / "bin" / self.name
             directory, compiler = tools / self.name, toolchain.go(store)
-            _go_build(work, compiler, directory, package=self.package, ldflags=linked, binary=binary)
-            self._check_version(binary, work)
+            options = {"GOARCH": architecture} if architecture else {}
+            _go_build(work, compiler, directory, package=self.package, ldflags=linked, binary=binary, **options)
+            if architecture is None:
+                self._check_version(binary, work)
+            elif f"v{self.version}".encode() not in binary.read_bytes():
+                raise BuildFailed(f"{self.name}: built for v{self.version}, which {binary} does not name")
 
         inputs = (*_contents(tools, self.name, self.sources), self.package.encode(), linked.encode())
-        return Recipe(self.name, self.version, f"bin/{self.name}", (*inputs, repr(BUILD_FLAGS).encode()), build)
+        inputs = (*inputs, repr(BUILD_FLAGS).encode(), *([architecture.encode()] if architecture else []))
+        name = f"{self.name}-{architecture}" if architecture else self.name
+        return Recipe(name, self.version, f"bin/{self.name}", inputs, build)
 
     def grammar_recipe(self, tools: Path, store: Store) -> Recipe:
         """How the program's grammar is made: its command tree is linked into a program that prints it."""
@@ -102,9 +108,11 @@ def helm(tools: Path) -> GoProgram:
     )
 
 
-def _go_build(work: Workplace, compiler: str, directory: Path, *, package: str, ldflags: str, binary: Path) -> None:
+def _go_build(
+    work: Workplace, compiler: str, directory: Path, *, package: str, ldflags: str, binary: Path, **options: str
+) -> None:
     argv = [compiler, "build", "-v", *BUILD_FLAGS, f"-ldflags={ldflags}", "-o", str(binary), package]
-    work.steps.run(argv, cwd=directory, env=toolchain.go_environment())
+    work.steps.run(argv, cwd=directory, env=toolchain.go_environment() | options)
 
 
 def _pinned(go_mod: Path, module: str) -> str:

@@ -42,6 +42,24 @@ def get(store: Store) -> Path:
         return Path(found).resolve()
 
 
+def pinned(store: Store) -> Path:
+    """The pinned jq and no other, static, so that it runs on any base. Raises: BuildFailed."""
+    return store.get(_recipe())
+
+
+def cross_recipe(*, triplet: str, architecture: str) -> Recipe:
+    """The pinned jq for another architecture, by Debian's cross compiler: Debian 12's own jq is 1.6, older than 1.7."""
+    requirement = toolchain.pip_requirement("jq", PACKAGE, (PACKAGE_HASH,))
+    options = (f"--host={triplet}", f"CC={triplet}-gcc")
+
+    def build(work: Workplace) -> None:
+        toolchain.ensure_cross_compiler(work.steps, work.scratch, triplet=triplet, architecture=architecture)
+        _compile(work, requirement, options)
+
+    inputs = (requirement.encode(), repr((*CONFIGURE, *options)).encode())
+    return Recipe(f"jq-{architecture}", VERSION, "bin/jq", inputs, build)
+
+
 def machine_version(binary: str) -> tuple[int, ...]:
     """The version that a jq says it is, as numbers; ``(0,)`` when it says none."""
     said = subprocess.run([binary, "--version"], capture_output=True, text=True, check=False).stdout
@@ -57,6 +75,14 @@ def _recipe() -> Recipe:
 
 def _build(work: Workplace, requirement: str) -> None:
     toolchain.ensure_c_compiler(work.steps, work.scratch)
+    source = _compile(work, requirement, ())
+    said = ".".join(str(number) for number in machine_version(str(source / "jq")))
+    if said != VERSION:
+        raise BuildFailed(f"jq: built for {VERSION}, but it says {said}")
+
+
+def _compile(work: Workplace, requirement: str, options: tuple[str, ...]) -> Path:
+    """Leave jq in ``out/bin``; the folder it was made in."""
     listing = work.scratch / "requirements.txt"
     listing.write_text(requirement)
     toolchain.pip(work.steps, work.scratch, "download", "--no-binary", "jq", "-r", str(listing))
@@ -64,10 +90,8 @@ def _build(work: Workplace, requirement: str) -> None:
     for archive in (f"jq-{PACKAGE}.tar.gz", f"jq-{PACKAGE}/deps/jq-{VERSION}.tar.gz"):
         work.steps.run(["tar", "-xzf", archive, "--no-same-owner"], cwd=work.scratch)
     source = work.scratch / f"jq-{VERSION}"
-    work.steps.run(CONFIGURE, cwd=source)
+    work.steps.run((*CONFIGURE, *options), cwd=source)
     work.steps.run(["make", f"-j{os.cpu_count() or 1}"], cwd=source)
-    said = ".".join(str(number) for number in machine_version(str(source / "jq")))
-    if said != VERSION:
-        raise BuildFailed(f"jq: built for {VERSION}, but it says {said}")
     (work.out / "bin").mkdir()
     shutil.copy2(source / "jq", work.out / "bin/jq")
+    return source

