@@ -14,6 +14,8 @@ import threading
 import time
 from datetime import UTC, datetime
 
+from obi_mcp.redact import Redactor
+
 MAX_WAITING_LINES = 4096
 _STANDARD = frozenset(vars(logging.makeLogRecord({})))
 
@@ -73,17 +75,21 @@ class StderrWriter:
 
 
 class JsonHandler(logging.Handler):
-    """A logging handler that renders records as JSON lines; ``extra`` fields become keys."""
+    """A logging handler that renders records as JSON lines without secrets; ``extra`` fields become keys."""
 
-    def __init__(self, writer: StderrWriter) -> None:
+    def __init__(self, writer: StderrWriter, redactor: Redactor) -> None:
         super().__init__()
         self._writer = writer
+        self._redactor = redactor
 
     def emit(self, record: logging.LogRecord) -> None:
         facts = {key: value for key, value in vars(record).items() if key not in _STANDARD}
         if record.exc_info:
             facts["exception"] = logging.Formatter().formatException(record.exc_info)
-        self._writer.write(render_line(record.levelname.lower(), record.name, record.getMessage(), facts))
+        # At debug the SDK narrates every message, a caller's command lines among them.
+        safe = {key: self._redactor.text(str(fact)) if isinstance(fact, str) else fact for key, fact in facts.items()}
+        line = render_line(record.levelname.lower(), record.name, self._redactor.text(record.getMessage()), safe)
+        self._writer.write(self._redactor.data(line))
 
 
 def render_line(level: str, logger: str, message: str, facts: dict[str, object]) -> bytes:
@@ -100,7 +106,7 @@ def utc_now() -> str:
 def start_logging(level: str, writer: StderrWriter) -> None:
     """Sends every logger's records of at least ``level`` to ``writer``, and nothing anywhere else."""
     root = logging.getLogger()
-    root.handlers[:] = [JsonHandler(writer)]
+    root.handlers[:] = [JsonHandler(writer, Redactor.load())]
     root.setLevel(level.upper())
     # These narrate every message at debug or info; an operator who asks for info asks about us.
     quiet = max(root.level, logging.WARNING) if root.level > logging.DEBUG else root.level

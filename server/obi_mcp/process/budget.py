@@ -94,4 +94,8 @@ class Tail:
         """Both, and between them how much is missing."""
         if not self._left_out:
             return bytes(self._start + self._end)
-        return bytes(self._start) + f"\n… {self._left_out} bytes left out …\n".encode() + bytes(self._end)
+        # Whole lines only: of a line that is cut, the name that makes its value secret may be what is missing.
+        start = bytes(self._start[: self._start.rfind(b"\n") + 1])
+        end = bytes(self._end[self._end.find(b"\n") + 1 :]) if b"\n" in self._end else b""
+        left_out = self._left_out + len(self._start) + len(self._end) - len(start) - len(end)
+        return start + f"… {left_out} bytes left out …\n".encode() + end

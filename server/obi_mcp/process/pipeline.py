@@ -187,6 +187,7 @@ class Pipeline:
             self._approved.members,
             compact=compact,
             may_dump=self._may_dump,
+            diff=_is_diff(self._approved),
         )
         self._treatment = treatment
         try:
@@ -310,6 +311,11 @@ def _context_name(approved: Approved) -> str | None:
     if pipeline is None:
         return None
     return pipeline.head.value("context") or pipeline.head.value("kube-context") or None
+
+
+def _is_diff(approved: Approved) -> bool:
+    pipeline = approved.decision.pipeline
+    return pipeline is not None and pipeline.head.program == "kubectl" and pipeline.head.path == ("diff",)
 
 
 async def _all_or_first_error(tasks: list[asyncio.Task[None]]) -> None:

@@ -160,6 +160,8 @@ class Sandbox:
             "XDG_DATA_HOME": f"{home}/.local/share",
             "KUBECACHEDIR": self._directory.path("cache"),
             "KUBECTL_KUBERC": "false",
+            # The whole context, so that a value is seen with the name above it; it is cut after redaction.
+            "KUBECTL_EXTERNAL_DIFF": "diff -u -N -U 1000000",
             "HELM_CACHE_HOME": f"{helm}/cache",
             "HELM_CONFIG_HOME": f"{helm}/config",
             "HELM_DATA_HOME": f"{helm}/data",

@@ -12,7 +12,7 @@ from obi_mcp.policy.expressions.dump import DumpCut
 from obi_mcp.policy.model import Output
 from obi_mcp.policy.projection import project_fact, project_status
 from obi_mcp.process.json_values import Event, Item, JsonValues, ListBegin, ListEnd, NotJson, Whole
-from obi_mcp.redact import Redactor
+from obi_mcp.redact import HunkTrim, Redactor
 
 _PROJECTIONS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
     "fact": project_fact,
@@ -43,13 +43,16 @@ def treatment_for(
     *,
     compact: bool = False,
     may_dump: bool = False,
+    diff: bool = False,
 ) -> Treatment:
     """The treatment of one head. ``compact``: JSON goes on in one line, since only jq reads it. ``may_dump``: kubectl
-    prints a whole object where the expression it renders fails."""
+    prints a whole object where the expression it renders fails. ``diff``: it prints a diff with its whole context."""
     if output.head == "raw":
         return RawTreatment()
     if output.head == "json":
         return JsonTreatment(output, redactor, members, compact=compact)
+    if diff:
+        return DiffTreatment(redactor)
     return TextTreatment(redactor, DumpCut() if may_dump else None)
 
 
@@ -84,6 +87,26 @@ class TextTreatment:
         if self._cut:
             yield self._stream.feed(self._cut.finish())
         yield self._stream.finish()
+
+    def close_early(self) -> bytes:
+        return b""
+
+
+class DiffTreatment:
+    """Redacted with its whole context, then cut down to the changes."""
+
+    dropped = 0
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._stream = redactor.stream(diff=True)
+        self._hunks = HunkTrim()
+
+    def feed(self, chunk: bytes) -> Iterator[bytes]:
+        yield self._hunks.feed(self._stream.feed(chunk))
+
+    def finish(self) -> Iterator[bytes]:
+        yield self._hunks.feed(self._stream.finish())
+        yield self._hunks.finish()
 
     def close_early(self) -> bytes:
         return b""

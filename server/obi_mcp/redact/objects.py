@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from obi_mcp.redact.flags import is_login
 from obi_mcp.redact.rules import RedactionRules
 
 _PAIR_NAMES = ("name", "Name", "key")
 _SECRET_FIELDS = ("data", "stringData")
+# A string without these holds no name with a value: no mark between them, no flag, no quotes.
+_MAY_HOLD = re.compile(r"[=:\"'%]|(?:^|\s)-")
 
 
 class ObjectRedactor:
@@ -32,10 +36,11 @@ class ObjectRedactor:
     def words(self, words: Sequence[str]) -> list[str]:
         """An argument vector."""
         out: list[str] = []
-        follows = False
+        kind = ""
         for word in words:
-            out.append(self._rules.marker if follows and word else self._string(word, looks=True))
-            follows = word.startswith("-") and "=" not in word and bool(self._rules.key_kind(word.lstrip("-")))
+            follows = bool(word) and bool(kind) and (kind != "login" or is_login(word))
+            out.append(self._rules.marker if follows else self._string(word, looks=True))
+            kind = self._rules.flag_kind(word) if word.startswith("-") and "=" not in word else ""
         return out
 
     def _mapping(self, mapping: dict[str, Any], looks: bool) -> dict[str, Any]:
@@ -73,7 +78,7 @@ class ObjectRedactor:
         # A value of its own has no name beside it: only text with "name=value" or several lines can hold one.
         if "\n" in text or (looks and self._rules.has_shape(text.encode("utf-8", "surrogatepass"))):
             return self._text(text)
-        if ("=" in text or ":" in text) and self._rules.words.search(text.lower()):
+        if _MAY_HOLD.search(text) and self._rules.words.search(text.lower()):
             return self._text(text)
         return text
 

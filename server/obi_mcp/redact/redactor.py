@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +32,10 @@ class Redactor:
 
     @classmethod
     def load(cls, directory: Path | None = None) -> Redactor:
-        """From ``redaction.yaml`` in ``directory``, the built-in policy directory by default."""
-        import yaml
-
+        """From ``redaction.yaml`` in ``directory``; by default the built-in one, which is read once."""
         from obi_mcp.policy.shipped import shipped_policy
 
-        text = ((directory or shipped_policy()) / FILE).read_text(encoding="utf-8")
-        return cls.from_data(yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
+        return _load(directory or shipped_policy())
 
     @property
     def marker(self) -> str:
@@ -54,9 +52,12 @@ class Redactor:
         stream = self.stream()
         return stream.feed(data) + stream.finish()
 
-    def stream(self) -> TextStream:
-        """A redactor for one stream of text, which remembers what a line leaves open below it."""
-        return TextStream(self._rules)
+    def stream(self, *, diff: bool = False) -> TextStream:
+        """A redactor for one stream of text, which remembers what a line leaves open below it.
+
+        ``diff``: the text is a unified diff with its whole context.
+        """
+        return TextStream(self._rules, diff=diff)
 
     def value(self, value: Any, source: bytes | None = None) -> Any:
         """JSON data without secrets; the same object where nothing had to change.
@@ -73,3 +74,11 @@ class Redactor:
     def line(self, line: str) -> str:
         """One line, as when it stands alone."""
         return LineRedactor(self._rules).redact(line)[0]
+
+
+@lru_cache(8)
+def _load(directory: Path) -> Redactor:
+    import yaml
+
+    text = (directory / FILE).read_text(encoding="utf-8")
+    return Redactor.from_data(yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))

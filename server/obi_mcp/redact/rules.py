@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any, Literal
 
-KeyKind = Literal["", "value", "map"]
+KeyKind = Literal["", "value", "sure", "rest", "map"]
 
 _SEPARATORS = re.compile(r"[-_./ ]")
-# After a name: its value, or, where the name is itself a value, "value" on this line or the end of the line.
-_KEY_END = rb"\\*[\"']?(?:[ \t]{0,8}[:=]|,?[ \t]*(?:\n|\\*[\"']?value))"
+_LAST_WORD = re.compile(r"[A-Z]?[a-z0-9]+$|[A-Z0-9]+$")
+# After a name: its value; or, where the name is itself a value, "value" on this line or the end of the line; or, where
+# it may be a flag, a blank and something.
+_KEY_END = rb"\\*[\"']?(?:[ \t]{0,8}[:=]|,?[ \t]*(?:\r?\n|\\*[\"']?value)|,?[ \t]+\S)"
+_GO_LOGIN = re.compile(r"[^\s\"'/@:]{1,128}:[^\s\"'@]{1,256}(?=@(?:tcp|unix)\()")
 _SHARED = 4
 _REMEMBERED_KEYS = 4096
 
 
 class RedactionRules:
-    """What is secret. ``key_kind`` says of a name: nothing, its value is secret, or every value below it is.
+    """What is secret. ``key_kind`` says of a name: nothing; its value is secret; that and surely so, even in prose; all
+    that follows is; or every value below it is. ``flag_kind`` says it of a flag with its dashes, where "login" means a
+    name with a password.
 
     ``shapes`` find values by their looks, wherever they stand; ``triggers`` are a cheap test on lower-case bytes:
     text in which none of them is found has no name with a secret value in it. ``words`` is the same for one short
@@ -25,10 +30,13 @@ class RedactionRules:
     """
 
     __slots__ = (
+        "_logins",
         "embedded",
         "key_kind",
         "marker",
+        "prose",
         "query",
+        "said",
         "schemes",
         "secret_kinds",
         "shapes",
@@ -42,16 +50,27 @@ class RedactionRules:
         self.marker: str = data["marker"]
         self.key_kind: Callable[[str], KeyKind] = lru_cache(_REMEMBERED_KEYS)(_KeyNames(keys).kind)
         self.schemes = frozenset(data["schemes"])
+        self.prose = frozenset(data["prose"])
+        self._logins = frozenset(map(_plain, data["logins"]))
         self.secret_kinds = frozenset(data["secret_kinds"])
         self.embedded = frozenset(data["embedded"])
         self.shapes = tuple(re.compile(pattern) for pattern in data["shapes"].values())
         self.shapes_in_bytes = tuple(re.compile(pattern.encode()) for pattern in data["shapes"].values())
-        self.query = re.compile(rf"([?&;](?:{'|'.join(map(_loosely, data['query']))})=)([^&;#\s\"'<>\\]+)", re.I)
-        self.triggers = tuple(re.compile(pattern) for pattern in _triggers(keys, data["query"]))
-        names = [*keys["exact"], *keys["ends"], *keys["maps"], *keys["contains"], *data["query"]]
-        words = "|".join(map(_loosely, names))
+        parameters = "|".join(map(_loosely, data["query"]))
+        self.query = re.compile(
+            rf"((?:[?&;#]|%3f|%26|%23|\\u0026)(?:{parameters})(?:=|%3d))((?:(?!%26|\\u0026)[^&;#\s\"'<>\\])+)", re.I
+        )
+        self.said = re.compile(
+            rf"(?i)(?P<before>(?<![\w.\-])(?:{'|'.join(map(_said, data['spoken']))})(?:[ \t]+is)?[ \t]{{1,8}}"
+            r"(?P<q>\\*[\"']))(?P<inner>[^\"'\\]{1,1024})(?P=q)"
+        )
+        self.triggers = tuple(re.compile(pattern) for pattern in _triggers(data))
+        names = [*keys["exact"], *keys["last"], *keys["ends"], *keys["rest"], *keys["maps"], *keys["contains"]]
+        words = "|".join(map(_loosely, [*names, *data["query"]]))
+        flags = "|".join(map(_loosely, data["logins"]))
         self.words = re.compile(
-            rf"(?:{words})[\w.\-]{{0,64}}\\*[\"']?(?:[ \t]{{0,8}}[:=]|,?[ \t]*\\*[\"']?value)|private key"
+            rf"(?:{words})[\w.\-]{{0,64}}\\*[\"']?(?:(?:[ \t]{{0,8}}|%3)[:=d]|[ \t]+\S|,?[ \t]*\\*[\"']?value)"
+            rf"|private key|--?(?:{flags})[ \t\"',]|@(?:tcp|unix)\("
         )
 
     def hits(self, data: bytes) -> list[int]:
@@ -70,7 +89,14 @@ class RedactionRules:
         """``text`` with every value that looks like a secret taken out."""
         for shape in self.shapes:
             text = shape.sub(self._mask_match, text)
+        if "@tcp(" in text or "@unix(" in text:
+            text = _GO_LOGIN.sub(self.marker, text)
         return self.query.sub(self._mask_parameter, text)
+
+    def flag_kind(self, flag: str) -> KeyKind | Literal["login"]:
+        """What ``key_kind`` says of the name of a flag, given with its dashes."""
+        name = flag.lstrip("-")
+        return "login" if _plain(name) in self._logins else self.key_kind(name)
 
     def _mask_match(self, match: re.Match[str]) -> str:
         if not match.re.groups:
@@ -87,8 +113,10 @@ class _KeyNames:
 
     def __init__(self, keys: Mapping[str, list[str]]) -> None:
         self._exact = frozenset(map(_plain, keys["exact"]))
+        self._last = frozenset(keys["last"])
         self._ends = tuple(map(_plain, keys["ends"]))
         self._contains = tuple(map(_plain, keys["contains"]))
+        self._rest = tuple(map(_plain, keys["rest"]))
         self._maps = tuple(map(_plain, keys["maps"]))
         self._harmless = frozenset(map(_plain, keys["harmless"]))
 
@@ -98,9 +126,14 @@ class _KeyNames:
             return ""
         if plain.endswith(self._maps):
             return "map"
-        if plain in self._exact or plain.endswith(self._ends) or any(word in plain for word in self._contains):
+        if plain.endswith(self._rest):
+            return "rest"
+        if any(word in plain for word in self._contains):
+            return "sure"
+        if plain in self._exact or plain.endswith(self._ends):
             return "value"
-        return ""
+        last = _LAST_WORD.search(name)
+        return "value" if last and last[0].lower() in self._last else ""
 
 
 def _plain(name: str) -> str:
@@ -111,13 +144,22 @@ def _loosely(word: str) -> str:
     return word.replace("_", "[-_. ]?")
 
 
-def _triggers(keys: Mapping[str, list[str]], query: Iterable[str]) -> list[bytes]:
+def _said(words: str) -> str:
+    return words.replace("_", "[-_ ]?") if words.endswith("key") else words.replace("_", "[ \\t]+")
+
+
+def _triggers(data: Mapping[str, Any]) -> list[bytes]:
     """Patterns for lower-case bytes; each begins with a literal, which ``re`` searches for at memory speed."""
-    words = dict.fromkeys((*keys["exact"], *keys["ends"], *keys["maps"]), b"")
+    keys = data["keys"]
+    words = dict.fromkeys((*keys["exact"], *keys["last"], *keys["ends"], *keys["rest"], *keys["maps"]), b"")
     words |= dict.fromkeys(keys["contains"], rb"[\w.\-]{0,64}")
     patterns = list(_clusters(words))
-    parameters = "|".join(map(_loosely, query)).encode()
-    patterns += [rb"\?(?:" + parameters + b")=", rb"&(?:" + parameters + b")="]
+    parameters = "|".join(map(_loosely, data["query"])).encode()
+    patterns += [
+        mark + b"(?:" + parameters + b")(?:=|%3d)" for mark in (rb"\?", b"&", b"#", b"%3f", b"%26", rb"\\u0026")
+    ]
+    flags = "|".join(map(_loosely, data["logins"])).encode()
+    patterns += [b"-(?:" + flags + rb")[\"']?,?(?:[ \t]|\r?\n)", rb"@tcp\(", rb"@unix\(", rb"identified by "]
     # Which kind a YAML document is of, and where its data begins.
     return [*patterns, rb"-----begin [a-z0-9 ]{0,40}private key", rb"data:[ \t]*(?:#[^\n]*)?\n", rb"kind:", rb"\n---"]
 

@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from obi_mcp.redact.document import DocumentState
-from obi_mcp.redact.line import LineRedactor, Opened
+from obi_mcp.redact.line import LineRedactor
 from obi_mcp.redact.rules import RedactionRules
+from obi_mcp.redact.values import Opened
 
 MAX_LINE_BYTES = 65_536
 """A longer line is cut into pieces of about this size; more is never held back."""
 _GUARD_BYTES = 8_192
 _PEM = re.compile(r"(-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----)[^\"'\-]*(-----END [A-Z0-9 ]{0,40}-----)?")
 _PEM_BODY = re.compile(r"\s*(?:\S{1,64}\s+){0,2}[\"']?(?:[A-Za-z0-9+/=]{1,100}|[A-Za-z-]{3,20}: \S.{0,80})?[\"',]*\s*$")
-_VALUE_LINE = re.compile(rb"[ \t]*(?:-[ \t]+)?[\"']?value[\"']?[ \t]*:")
+_VALUE_LINE = re.compile(rb"[ \t+\-]*[\"']?value[\"']?[ \t]*:")
+# A line of a key whose beginning is not in the text: `logs --tail=3` may begin within one. Of hexadecimal digits alone
+# it is a digest.
+_KEY_LINE = re.compile(r"[ \t]*(?:\S{1,64}[ \t]+){0,2}[\"']?(?![0-9a-f]+\s*$)[A-Za-z0-9+/=]{60,80}[\"',]*\r?\n?$")
+_KEY_REST = re.compile(r"[ \t]*(?:\S{1,64}[ \t]+){0,2}[\"']?[A-Za-z0-9+/=]{1,80}[\"',]*\r?\n?$")
+
+
+@dataclass(slots=True)
+class _Start:
+    """The first lines of a text: whether they are a key's, and the first line while it may be the last of one."""
+
+    in_key: bool = False
+    held: str = ""
 
 
 class TextStream:
@@ -22,16 +36,21 @@ class TextStream:
 
     Holds back a line that has not ended yet (64 KiB at most), a last line ``value: …`` whose name may come next, and
     a ``data:`` block of YAML until its document says its kind (1 MiB at most).
+
+    ``diff``: the text is a unified diff, whose lines begin with a character of its own.
     """
 
-    def __init__(self, rules: RedactionRules) -> None:
+    def __init__(self, rules: RedactionRules, *, diff: bool = False) -> None:
         self._rules = rules
+        self._diff = diff
+        self._mark = ""
         self._lines = LineRedactor(rules)
         self._document = DocumentState(rules)
         self._pending = b""
         self._out: list[bytes] = []
         self._open: list[Opened] = []
         self._in_key = False
+        self._start: _Start | None = _Start()
 
     def feed(self, chunk: bytes) -> bytes:
         """What of the stream so far may go on."""
@@ -48,6 +67,8 @@ class TextStream:
         """The rest, at the end of the stream."""
         rest, self._pending = self._pending, b""
         self._take(rest)
+        if self._start is not None and self._start.held:
+            self._leave_start(in_key=False)
         self._release()
         return self._drain(keep_value=False)
 
@@ -96,7 +117,7 @@ class TextStream:
                 yield start
 
     def _busy(self) -> bool:
-        return bool(self._open) or self._in_key or self._document.holding
+        return bool(self._open) or self._in_key or self._start is not None or self._document.holding
 
     def _one(self, data: bytes, at: int) -> int:
         """One line through the slow path; gives the offset of the next."""
@@ -106,6 +127,15 @@ class TextStream:
         return end
 
     def _line(self, line: str) -> None:
+        if self._diff:  # kubectl takes a Secret's data out of a diff itself
+            self._mark, line = _split_mark(line)
+            self._process(line)
+            return
+        if self._start is not None and self._at_start(line):
+            return
+        self._document_line(line)
+
+    def _document_line(self, line: str) -> None:
         action = self._document.see(line)
         if action == "hold":
             return
@@ -113,6 +143,32 @@ class TextStream:
         self._process(line)
         if action == "secret":
             self._open = [Opened("map", _indent(line))]
+
+    def _at_start(self, line: str) -> bool:
+        """Whether the line is one of a private key whose beginning is not in the text, or may be: taken or held."""
+        start = self._start
+        assert start is not None
+        if _KEY_LINE.match(line) and not start.held:
+            start.in_key = True
+            self._emit(_masked_line(line, self._rules.marker))
+            return True
+        if start.in_key and _KEY_REST.match(line):
+            self._start = None
+            self._emit(_masked_line(line, self._rules.marker))
+            return True
+        if not start.in_key and not start.held and _KEY_REST.match(line):
+            start.held = line
+            return True
+        self._leave_start(in_key="-----END" in line and "PRIVATE KEY" in line)
+        return False
+
+    def _leave_start(self, *, in_key: bool) -> None:
+        held = self._start.held if self._start is not None else ""
+        self._start = None
+        if held and in_key:
+            self._emit(_masked_line(held, self._rules.marker))
+        elif held:
+            self._document_line(held)
 
     def _release(self) -> None:
         secret, held = self._document.release()
@@ -159,10 +215,9 @@ class TextStream:
         """The line as it goes on (not at all below ``gone``); None when it is not below what is open."""
         indent = _indent(body)
         if opened.kind == "pair":
-            self._open.pop()
-            text, inner = self._lines.mask_value(body, "value") if indent == opened.column else (body, None)
-            self._open.append(inner or Opened("done", 1 << 30))
-            return text if text != body or inner else None
+            return self._pair(opened, body)
+        if opened.kind == "next":
+            return self._next(body)
         if opened.kind == "done":
             return None
         deeper = indent > opened.column or not body.strip()
@@ -174,6 +229,26 @@ class TextStream:
         if not deeper and not (indent == opened.column and body.lstrip().startswith("- ")):
             return None
         return self._inside(opened, body)
+
+    def _pair(self, opened: Opened, body: str) -> str | None:
+        matches = _indent(body) == opened.column
+        text, inner = self._lines.mask_value(body, "value") if matches else (body, None)
+        if self._mark == "-" and matches:
+            return text  # of a diff, the line after it may be what takes its place
+        self._open.pop()
+        self._open.append(inner or Opened("done", 1 << 30))
+        return text if text != body or inner else None
+
+    def _next(self, body: str) -> str | None:
+        masked = self._lines.mask_next(body)
+        if masked is None:
+            self._open[-1] = Opened("done", 1 << 30)
+            return None
+        text, inner = masked
+        if self._mark != "-" or inner is not None:
+            self._open.pop()
+            self._open += [inner] if inner else []
+        return text
 
     def _inside(self, opened: Opened, body: str) -> str | None:
         text, inner = self._lines.mask_below(body, mapping=opened.kind == "map")
@@ -190,14 +265,26 @@ class TextStream:
         data = self._out.pop()  # INVARIANT: pieces are whole lines, so the line above is in the last one
         cut = data.rfind(b"\n", 0, len(data) - 1) + 1
         line = data[cut:].decode("utf-8", "surrogateescape")
+        mark, line = _split_mark(line) if self._diff else ("", line)
         if _VALUE_LINE.match(data, cut):
             body = line.rstrip("\r\n")
             line = self._lines.mask_value(body, "value")[0] + line[len(body) :]
         self._out.append(data[:cut])
-        self._emit(line)
+        self._emit(line, mark)
 
-    def _emit(self, line: str) -> None:
-        self._out.append(line.encode("utf-8", "surrogateescape"))
+    def _emit(self, line: str, mark: str | None = None) -> None:
+        self._out.append(((self._mark if mark is None else mark) + line).encode("utf-8", "surrogateescape"))
+
+
+def _split_mark(line: str) -> tuple[str, str]:
+    """What a line of a diff begins with, and the line of the file."""
+    if line[:1] in {" ", "+", "-"} and not line.startswith(("--- ", "+++ ")):
+        return line[0], line[1:]
+    return "", line
+
+
+def _masked_line(line: str, marker: str) -> str:
+    return marker + line[len(line.rstrip("\r\n")) :]
 
 
 def _indent(line: str) -> int:

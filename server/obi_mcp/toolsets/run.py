@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 
 from obi_mcp.audit import AuditEntry
+from obi_mcp.enforcer.model import Progress
 from obi_mcp.errors import InvalidArgument, ObiMcpError
 from obi_mcp.policy.model import Access
+from obi_mcp.redact import Redactor, strip_controls
 from obi_mcp.toolsets.arguments import check_arguments
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.rendering import render_error
@@ -18,7 +21,18 @@ logger = logging.getLogger("obi_mcp.toolsets")
 
 
 async def run_tool(services: Services, spec: ToolSpec, call: ToolCall) -> ToolResult:
-    """Checks the arguments and runs the tool; every outcome but cancellation is a result, and has its audit line."""
+    """Checks the arguments and runs the tool; every outcome but cancellation is a result, and has its audit line.
+
+    INVARIANT: nothing leaves a tool by another way, so that nothing leaves it with a secret: not a result, not an
+    error, not a line of progress.
+    """
+    progress = call.progress
+    if progress is not None:
+        call = replace(call, progress=_redacted_progress(progress))
+    return _redacted(await _outcome(services, spec, call))
+
+
+async def _outcome(services: Services, spec: ToolSpec, call: ToolCall) -> ToolResult:
     try:
         try:
             check_arguments(spec, call.arguments)
@@ -40,6 +54,29 @@ async def _run(services: Services, spec: ToolSpec, call: ToolCall) -> ToolResult
         error = ObiMcpError(f"{spec.name} failed inside the server", "the server's log on standard error says why")
         _record(services, spec, call, error)
         raise error from None
+
+
+def _redacted(result: ToolResult) -> ToolResult:
+    """The result without secrets, whatever the tool took care of itself; a caller's own are repeated by decisions."""
+    redactor = Redactor.load()
+    structured = redactor.value(result.structured)
+    printed = result.payload
+    if printed is not None:
+        printed = structured["stdout"] if result.structured.get("stdout") is printed else redactor.text(printed)
+    return replace(
+        result,
+        structured=structured,
+        text=redactor.text(result.text),
+        payload=printed,
+        notes=tuple(map(redactor.text, result.notes)),
+    )
+
+
+def _redacted_progress(progress: Progress) -> Progress:
+    async def report(done: float, total: float | None, message: str) -> None:
+        await progress(done, total, strip_controls(Redactor.load().text(message))[0])
+
+    return report
 
 
 def _level(services: Services, call: ToolCall) -> Access:

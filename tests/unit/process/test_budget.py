@@ -42,11 +42,14 @@ def test_of_a_first_item_that_does_not_fit_its_beginning_is_kept() -> None:
     assert budget.close(b"]") == b"[" + b"x" * 999
 
 
-def test_of_what_programs_say_the_beginning_and_the_end_are_kept() -> None:
+def test_of_what_programs_say_whole_lines_of_the_beginning_and_the_end_are_kept() -> None:
     tail = Tail(10)
-    for piece in (b"12", b"345678", b"90abcdef"):
+    for piece in (b"12\n", b"345678", b"90abcd\nef"):
         tail.add(piece)
-    assert tail.text() == "12345\n… 6 bytes left out …\nbcdef".encode()
+    assert tail.text() == "12\n… 13 bytes left out …\nef".encode()
+    cut = Tail(10)
+    cut.add(b"--token=12345678")
+    assert cut.text() == "… 16 bytes left out …\n".encode()
     short = Tail(10)
     short.add(b"1234567890")
     assert short.text() == b"1234567890"

@@ -55,7 +55,7 @@ def test_the_environment_is_made_from_nothing(directory: PrivateDirectory) -> No
         *("PATH", "HOME", "TMPDIR", "KUBECONFIG", "KUBECACHEDIR", "KUBECTL_KUBERC", "LC_ALL", "TZ", "TERM", "NO_COLOR"),
         *("XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "GOGC", "GOMEMLIMIT", "GOMAXPROCS", "HTTPS_PROXY"),
         *("HELM_CACHE_HOME", "HELM_CONFIG_HOME", "HELM_DATA_HOME", "HELM_PLUGINS", "HELM_NO_PLUGINS", "HELM_DRIVER"),
-        "HELM_REPOSITORY_CONFIG",
+        *("HELM_REPOSITORY_CONFIG", "KUBECTL_EXTERNAL_DIFF"),
     }
     assert (env["KUBECTL_KUBERC"], env["KUBECONFIG"], env["TMPDIR"]) == ("false", "/k/config", "/t")
     private = str(directory.root)
