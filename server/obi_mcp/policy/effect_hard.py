@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from obi_mcp.policy.effects import (
+    AgentEnd,
     AgentSignal,
     AgentStart,
     ConfigRead,
@@ -183,6 +184,11 @@ def _proof(effect: Any, scope: Scope, host: Host) -> Iterator[HardRefusal]:
         yield HardRefusal("hard.process", f"pid {proof.pid} was started from {proof.executable!r}, which is not OBI")
 
 
+def _own_directory(effect: Any, scope: Scope, host: Host) -> Iterator[HardRefusal]:
+    if not host.directory or effect.directory != host.directory:
+        yield HardRefusal("hard.process", f"{effect.directory!r} is not where this server keeps its agent")
+
+
 # --- containers ---
 
 
@@ -236,6 +242,7 @@ _JUDGES: Mapping[str, tuple[_Judge, ...]] = {
     ConfigRead.kind: (_readable_config,),
     ConfigWrite.kind: (_own_config, _config_text),
     AgentStart.kind: (_binary, _own_config, _environment, _config_text),
+    AgentEnd.kind: (_own_directory,),
     AgentSignal.kind: (_proof,),
     ContainerRead.kind: (_container,),
     ContainerRun.kind: (_image, _mounts, _environment, _container_config),

@@ -139,15 +139,29 @@ class AgentStart(Effect):
 
 
 @dataclass(frozen=True, slots=True)
+class AgentEnd(Effect):
+    """Ending the agent that this server keeps in its directory: TERM, then KILL, by its keeper, whose child it is.
+
+    ``purpose`` is ``restart`` where the same agent is started again at once.
+    """
+
+    kind: ClassVar[str] = "agent-end"
+    directory: str = ""
+    purpose: str = "stop"
+
+    @property
+    def target(self) -> str:
+        return f"the agent of {self.directory}"
+
+
+@dataclass(frozen=True, slots=True)
 class AgentSignal(Effect):
-    """Ending a local agent. ``proof`` is what was written down of it, ``seen`` what ``/proc`` shows now."""
+    """Ending another OBI process. ``proof`` is what the caller means, ``seen`` what ``/proc`` shows now."""
 
     kind: ClassVar[str] = "agent-signal"
     proof: ProcessProof = ProcessProof()
     seen: ProcessProof = ProcessProof()
     signal: str = "TERM"
-    purpose: str = "stop"
-    """``restart`` where the same agent is started again at once."""
 
     @property
     def target(self) -> str:
@@ -252,6 +266,7 @@ EFFECTS: Mapping[str, type[Effect]] = {
         ConfigRead,
         ConfigWrite,
         AgentStart,
+        AgentEnd,
         AgentSignal,
         ContainerRead,
         ContainerRun,
