@@ -23,7 +23,7 @@ LAYERS = (
     ("telemetry", "containers"),
     ("enforcer",),
     ("audit", "audit_chain"),
-    ("process", "agent", "redact", "log"),
+    ("process", "agent", "redact", "log", "lines"),
     ("config_reader", "config_values", "config_table", "config_yaml"),
     ("obi",),
     ("config",),

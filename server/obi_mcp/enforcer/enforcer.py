@@ -26,6 +26,7 @@ from obi_mcp.policy.chart import ChartStore
 from obi_mcp.policy.engine import Policy
 from obi_mcp.policy.model import Access, Approved, CheckResult, Decision, RawSpec
 from obi_mcp.process.channel import Channel, Channels
+from obi_mcp.process.places import Places
 from obi_mcp.process.runner import Completed, Runner
 from obi_mcp.redact import Redactor, strip_controls
 
@@ -60,6 +61,8 @@ class Enforcer:
         self._redactor = runner.redactor if runner else Redactor.load()
         self._runner = runner or Runner.for_settings(settings, self._redactor)
         self._channels = Channels(settings, self._runner)
+        # The runner's places are for commands; these are for calls, whose checks and answers take the event loop.
+        self._calls = Places(settings.limits.max_children, settings.limits.max_waiting)
         self._charts = ChartStore.of(settings.programs.chart_store, policy.scope)
 
     def explain(self, call: Call) -> Decision:
@@ -104,7 +107,7 @@ class Enforcer:
         if not trace.decision.allowed:
             raise (SyntaxDenied if trace.decision.rule == "syntax" else Denied)(trace.decision)
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s), self._calls.place():
                 return await self._proved(
                     call, self._access(call), trace, progress, timeout_s=timeout_s, max_bytes=max_bytes
                 )

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import resource
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -186,16 +186,30 @@ def _python(home: str) -> tuple[str, ...]:
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     # `python -m` puts the folder it was started in first, which may be anything.
     broad = {os.getcwd(), *(path for path in sys.path if not path or files.is_broad(path, home))}
-    importable = (path for path in sys.path if path not in broad)
+    importable = [os.path.realpath(path) for path in sys.path if path not in broad]
     return (
         os.path.dirname(os.path.realpath(os.__file__)),
-        *map(os.path.realpath, importable),
+        *importable,
+        *(real for folder in importable for real in _linked(folder)),
         os.path.join(sys.prefix, "pyvenv.cfg"),
         f"/etc/{version}",
         str(package),
         str(shipped_policy()),
         str(shipped_charts()),
     )
+
+
+def _linked(folder: str) -> Iterator[str]:
+    """Where packages really lie that an installer put into the folder as links, whole or file by file."""
+    try:
+        entries = list(os.scandir(folder))
+    except OSError:  # an archive, or not there
+        return
+    for entry in entries:
+        if entry.is_symlink():
+            yield os.path.realpath(entry.path)
+        elif entry.is_dir() and os.path.islink(first := os.path.join(entry.path, "__init__.py")):
+            yield os.path.dirname(os.path.realpath(first))
 
 
 def _is_path(value: str) -> bool:

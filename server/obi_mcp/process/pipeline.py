@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 
 from obi_mcp.errors import ProgramFailed
 from obi_mcp.policy.expressions.dump import DumpCut, may_dump
@@ -27,7 +27,6 @@ END_GRACE_S = 1.0
 WRITE_GRACE_S = 5.0
 """A helm that is told to end notes so in its release; one that is killed leaves it pending."""
 _STDERR_WAIT_S = 0.5
-_TURN_S = 0.004
 _PROGRESS_S = 1.0
 _TIMED_OUT_CODE = 124
 
@@ -57,7 +56,7 @@ class Pipeline:
         self._dropped = 0
         self._received = 0
         self._fed = False
-        self._turn = self._reported = time.monotonic()
+        self._reported = time.monotonic()
         access = approved.decision.access
         # A write that is under way is not ended because nobody wants to read more of what it prints.
         self._may_end_heads = access is None or access is Access.READ_ONLY
@@ -192,14 +191,12 @@ class Pipeline:
         self._treatment = treatment
         try:
             async for chunk in source:
-                for piece in treatment.feed(chunk):
-                    if piece and not await sink.put(piece):
-                        return self._refuse_cut_reads()
-                    await self._breathe()
+                if not await self._pass_on(treatment.feed(chunk), sink):
+                    return self._refuse_cut_reads()
+                await self._tell_progress()
             try:
-                for piece in treatment.finish():
-                    if piece and not await sink.put(piece):
-                        return self._refuse_cut_reads()
+                if not await self._pass_on(treatment.finish(), sink):
+                    return self._refuse_cut_reads()
             except ProgramFailed:
                 # A head that failed may have stopped within its JSON: its own words say more.
                 if stage is None or (await stage.child.wait()).code == 0:
@@ -207,6 +204,17 @@ class Pipeline:
         finally:
             self._dropped += treatment.dropped
         return True
+
+    async def _pass_on(self, pieces: Iterable[bytes], sink: Sink) -> bool:
+        """Computes the pieces and gives them on. False: the sink wants no more."""
+        if isinstance(sink, Budget):
+            # At once: what is computed and not kept would be taken for printed where a List is cut.
+            pieces = _into(sink, pieces)
+        async for batch in self._crew.turns.spread(pieces):
+            for piece in batch:
+                if piece and not await sink.put(piece):
+                    return False
+        return not (isinstance(sink, Budget) and sink.spent)
 
     def _refuse_cut_reads(self) -> bool:
         if self._raw:
@@ -225,10 +233,9 @@ class Pipeline:
         """The last filter's output, redacted once more, into the budget."""
         stream = self._crew.redactor.stream()
         while chunk := await reader.read():
-            self._budget.add(chunk if self._raw else stream.feed(chunk))
+            await self._pass_on([chunk] if self._raw else map(stream.feed, [chunk]), self._budget)
             if self._budget.spent:
                 break
-            await self._breathe()
         if not self._raw:
             self._budget.add(stream.finish())
         if self._budget.spent or not self._fed:
@@ -244,12 +251,9 @@ class Pipeline:
         if cut:
             self._stderr.add(cut.finish())
 
-    async def _breathe(self) -> None:
-        """Lets the others have the event loop every few milliseconds, and tells of progress every second."""
+    async def _tell_progress(self) -> None:
+        """Tells how far it is, every second."""
         now = time.monotonic()
-        if now - self._turn >= _TURN_S:
-            await asyncio.sleep(0)
-            self._turn = time.monotonic()
         if self._progress is not None and now - self._reported >= _PROGRESS_S:
             self._reported = now
             await self._progress(self._received)
@@ -304,6 +308,15 @@ class _FilterSink:
     def close(self) -> None:
         """The filter comes to the end of its input."""
         self._writer.close()
+
+
+def _into(budget: Budget, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    """Adds the pieces until the budget is spent; gives nothing, as often as there was one."""
+    for piece in pieces:
+        budget.add(piece)
+        yield b""
+        if budget.spent:
+            return
 
 
 def _context_name(approved: Approved) -> str | None:

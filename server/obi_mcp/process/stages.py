@@ -13,6 +13,7 @@ from obi_mcp.process.kubeconfig import Context
 from obi_mcp.process.pipes import PipeReader, PipeWriter, make_pipe, memory_file
 from obi_mcp.process.programs import Programs
 from obi_mcp.process.sandbox import Sandbox
+from obi_mcp.process.turns import Turns
 from obi_mcp.process.versions import Versions
 from obi_mcp.redact import Redactor
 
@@ -27,6 +28,7 @@ class Crew:
     children: Children
     versions: Versions
     redactor: Redactor
+    turns: Turns
 
 
 @dataclass(frozen=True, slots=True)

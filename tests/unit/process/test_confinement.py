@@ -232,6 +232,21 @@ def test_where_state_is_kept(environ: dict[str, str], place: str) -> None:
 
 
 @needs_landlock
+def test_packages_that_are_links_are_readable_where_they_lie(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store, site = tmp_path / "store", tmp_path / "site"
+    for name in ("whole", "by_file"):
+        (store / name).mkdir(parents=True)
+        (store / name / "__init__.py").touch()
+    (site / "by_file").mkdir(parents=True)
+    (site / "whole").symlink_to(store / "whole")
+    (site / "by_file/__init__.py").symlink_to(store / "by_file/__init__.py")
+    monkeypatch.syspath_prepend(str(site))
+    read = plan(Settings(), NOTHING, environ={"HOME": "/nowhere"}).rules.read
+    assert {str(site), str(store / "whole"), str(store / "by_file")} <= set(read)
+    assert str(store) not in read
+
+
+@needs_landlock
 def test_toolsets_beyond_commands_may_write_their_state(home: Path, tmp_path: Path) -> None:
     environ = {"HOME": str(home), "XDG_STATE_HOME": str(tmp_path)}
     state_directory(environ).mkdir()
