@@ -26,7 +26,6 @@ Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 PATHS: dict[str, Signal] = {f"/v1/{signal}": signal for signal in SIGNALS}
 MAX_REQUESTS = 64
 """Requests at once; a sender waits for its answer before the next one."""
-BODY_WITHIN_S = 10.0
 _RETRY_AFTER_S = b"1"
 
 
@@ -65,14 +64,14 @@ class Service:
             return Refusal(415, "the content type is none of OTLP's: application/x-protobuf or application/json")
         body = bytearray()
         try:
-            problem = await asyncio.wait_for(self._read(receive, body), BODY_WITHIN_S)
+            problem = await asyncio.wait_for(self._read(receive, body), self._settings.body_within_s)
             if problem is not None:
                 return problem
             loop = asyncio.get_running_loop()
             content_encoding = headers.get(b"content-encoding", "")
             return await loop.run_in_executor(self._worker, self._take, signal, encoding, bytes(body), content_encoding)
         except TimeoutError:
-            return Refusal(408, f"the body did not come within {BODY_WITHIN_S:g} s")
+            return Refusal(408, f"the body did not come within {self._settings.body_within_s:g} s")
         finally:
             self._pending_bytes -= len(body)
 

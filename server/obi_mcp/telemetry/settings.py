@@ -36,6 +36,8 @@ class CaptureSettings:
     """One request after decompression."""
     max_pending_bytes: int = 32 * 1024 * 1024
     """Requests that are being read or wait to be stored; further ones get 429."""
+    body_within_s: float = 10.0
+    """Seconds in which a request's body has to come."""
     engine_memory_bytes: int = 128 * 1024 * 1024
     """What the analytical engine may take; beyond that it spills into ``directory``."""
 
