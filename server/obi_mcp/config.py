@@ -63,6 +63,27 @@ class Local:
 
 
 @dataclass(frozen=True, slots=True)
+class Docker:
+    """The Docker engine that runs OBI's containers."""
+
+    host: str | None = None
+    """``unix://`` or ``tcp://`` address; None: ``DOCKER_HOST``, else the system's socket."""
+    mounts: tuple[str, ...] = ()
+    """Paths of the engine's host that a container may see read-only, besides those that OBI needs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Capture:
+    """The built-in OTLP receiver, while a tool has it switched on."""
+
+    port: int = 0
+    directory: str | None = None
+    """None: in the server's state directory."""
+    max_rows: int = 1_000_000
+    max_disk_bytes: int = 256 * 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything the operator decides. A caller can lower ``access``, nothing else."""
 
@@ -78,6 +99,8 @@ class Settings:
     audit: Audit = field(default_factory=Audit)
     obi: Obi = field(default_factory=Obi)
     local: Local = field(default_factory=Local)
+    docker: Docker = field(default_factory=Docker)
+    capture: Capture = field(default_factory=Capture)
     source: Path | None = None
     """The configuration file these settings came from; None: none was found."""
 

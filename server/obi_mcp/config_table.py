@@ -123,6 +123,28 @@ SETTINGS = (
         minimum=1_048_576,
         maximum=1_073_741_824,
     ),
+    Setting(
+        "docker.host",
+        "The Docker engine: `unix://` or `tcp://`; unset: `DOCKER_HOST`, else `unix:///var/run/docker.sock`.",
+    ),
+    Setting("docker.mounts", "Paths of the engine's host that OBI's container may see, besides those it needs."),
+    Setting(
+        "capture.port", "Loopback port of the built-in OTLP receiver; 0: one that is free.", minimum=0, maximum=65535
+    ),
+    Setting("capture.directory", "Where captured telemetry is kept; unset: the server's state directory."),
+    Setting(
+        "capture.max_rows",
+        "Spans, metric points, log records that are kept, of each so many; the oldest are dropped.",
+        minimum=1000,
+        maximum=100_000_000,
+    ),
+    Setting(
+        "capture.max_disk_bytes",
+        "Most that captured telemetry takes on the disk; the oldest is dropped.",
+        unit="bytes",
+        minimum=1_048_576,
+        maximum=1_099_511_627_776,
+    ),
 )
 
 

@@ -75,4 +75,5 @@ def host_of(settings: Settings, environ: Mapping[str, str] | None = None) -> Hos
         binaries=(binary.path,) if binary.path else (),
         directory=str(agent_directory(environ)),
         config_directories=settings.local.config_directories,
+        mounts=settings.docker.mounts,
     )

@@ -79,7 +79,8 @@ def confine_server(
     """
     environ = os.environ if environ is None else environ
     if _names(settings) - {_ALWAYS_ON}:
-        _make(state_directory(environ))  # a rule needs a directory that is there
+        for place in filter(None, (str(state_directory(environ)), settings.capture.directory)):
+            _make(Path(place))  # a rule needs a directory that is there
     planned = plan(settings, programs, private=private, environ=environ)
     kernel.no_new_privileges()
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core file would hold what the kubeconfig's credentials gave
@@ -150,7 +151,7 @@ def toolset_needs(settings: Settings, environ: Mapping[str, str]) -> Needs:
     read: list[str] = []
     write: list[str] = []
     if names - {_ALWAYS_ON}:
-        write.append(str(state_directory(environ)))
+        write += filter(None, (str(state_directory(environ)), settings.capture.directory))
     if names & {"local", _ALL}:
         read += (*_HOST_FACTS, *settings.local.config_directories)
     if names & {"docker", _ALL}:

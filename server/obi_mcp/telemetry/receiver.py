@@ -13,7 +13,9 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from obi_mcp.config import Settings
 from obi_mcp.errors import CallTimeout, ConfigError, InvalidArgument, ObiMcpError, ProgramFailed
+from obi_mcp.process.confinement import state_directory
 from obi_mcp.telemetry.counts import Counts
 from obi_mcp.telemetry.settings import CaptureSettings, unavailable
 from obi_mcp.telemetry.store import MAX_QUERY_ROWS, QueryResult
@@ -206,6 +208,17 @@ class Receiver:
         code = self._process.returncode if self._process is not None else None
         how = f" (exit code {code})" if code is not None else ""
         return ProgramFailed(f"the receiver does not run{how}", "start a capture again; what it held is gone")
+
+
+def capture_settings(settings: Settings, environ: Mapping[str, str]) -> CaptureSettings:
+    """The operator's bounds; what is kept goes below the server's state directory where no other is set."""
+    chosen = settings.capture
+    return CaptureSettings(
+        port=chosen.port,
+        directory=chosen.directory or str(state_directory(environ) / "capture"),
+        max_rows=chosen.max_rows,
+        max_disk_bytes=chosen.max_disk_bytes,
+    )
 
 
 def _temporary_place() -> dict[str, str]:
