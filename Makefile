@@ -8,6 +8,7 @@ export PYTHONDONTWRITEBYTECODE ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup venv programs sandbox demo test lint format bench fuzz grammar sandbox-up sandbox-down lock clean
+.PHONY: image image-test image-verify image-lock bench-image
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -19,8 +20,8 @@ demo: setup ## a real MCP session against a real API server, from nothing to its
 	$(BIN)/python -m tests.demo $(if $(KUBE_CONTEXT),--context "$(KUBE_CONTEXT)")
 
 test: setup ## all tests; the sandbox cluster is started once and stopped again
-	$(BIN)/pytest -q -m "not integration"
-	$(BIN)/pytest -q -m integration
+	$(BIN)/pytest -q -m "not integration and not image"
+	$(BIN)/pytest -q -m "integration and not image"
 
 lint: venv ## format, lint and types, without changing anything
 	$(BIN)/ruff format --check .
@@ -45,6 +46,21 @@ sandbox-up: setup ## start the test cluster and leave it running (INSTANCE=dev)
 
 sandbox-down: ## stop the test cluster of `make sandbox-up`
 	$(PYTHON) tests/sandbox/sandbox.py down --instance $(INSTANCE)
+
+image: venv ## the container image as OCI layouts and archives, without registry or daemon (PLATFORM=amd64 WITH_OBI=… WITH_ANALYSIS=1)
+	$(BIN)/python image/build.py $(addprefix --platform ,$(PLATFORM)) $(if $(WITH_OBI),--with-obi "$(WITH_OBI)") $(if $(WITH_ANALYSIS),--with-analysis)
+
+image-test: setup ## build the image, start a Docker daemon, play the demo through `docker run -i`, look around inside
+	$(BIN)/pytest -q -m image tests/image
+
+image-verify: venv ## build the image again, from nothing but downloads, and explain any difference to build/image (FRESH=1: Go programs, too)
+	$(BIN)/python image/verify.py $(addprefix --platform ,$(PLATFORM)) $(if $(FRESH),--fresh)
+
+image-lock: venv ## pin the Debian packages that there are now in image/debian.lock
+	$(BIN)/python image/build.py --lock
+
+bench-image: setup ## sizes layer by layer, start-up and memory of the image, in one table
+	$(BIN)/python -m tests.bench.image
 
 clean: ## remove what was made in this folder (built programs stay in the cache)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

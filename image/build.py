@@ -40,16 +40,12 @@ class Build:
     contents: Contents
     wanted: Wanted
 
-    def parts(self, platform: Platform) -> Path:
-        """Where the folders of the platform's layers are."""
-        return self.output / "parts" / platform.name
-
     def archive(self, platform: Platform) -> Path:
         return self.output / f"obi-mcp-{self.origin.version}-{platform.architecture}.tar"
 
     def platform(self, platform: Platform) -> Image:
         """Make one platform's parts, layout and archive. Raises: BuildFailed."""
-        self.contents.make(platform, self.wanted, self.parts(platform))
+        self.contents.make(platform, self.wanted, parts_folder(self.output, platform))
         place = self.output / platform.name
         shutil.rmtree(place, ignore_errors=True)
         say(f"{platform.name}: writing layers")
@@ -61,7 +57,7 @@ class Build:
         return image
 
     def _layers(self, platform: Platform, place: Path) -> tuple[Layer, ...]:
-        folders = [self.parts(platform) / part for part in (BASE, *PARTS)]
+        folders = [parts_folder(self.output, platform) / part for part in (BASE, *PARTS)]
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # zlib and hashes let go of the lock
             writing = [
                 pool.submit(
@@ -82,25 +78,31 @@ def main() -> int:
     try:
         if arguments.lock:
             _renew_lock(store)
-            return 0
-        build = Build(
-            arguments.output.resolve(),
-            origin(PROJECT),
-            contents_of(PROJECT, store),
-            Wanted(arguments.with_obi, arguments.with_analysis),
-        )
-        platforms = [PLATFORMS[name] for name in dict.fromkeys(arguments.platform or PLATFORMS)]
-        if arguments.parts:
-            for platform in platforms:
-                build.contents.make(platform, build.wanted, build.parts(platform))
-            return 0
-        _report(build, {platform: build.platform(platform) for platform in platforms})
+        else:
+            _build(arguments, store)
     except BuildFailed as failure:
         say(f"{failure}")
         return 1
     except KeyboardInterrupt:
         return 130
     return 0
+
+
+def _build(arguments: argparse.Namespace, store: Store) -> None:
+    platforms = [PLATFORMS[name] for name in dict.fromkeys(arguments.platform or PLATFORMS)]
+    wanted = Wanted(arguments.with_obi, arguments.with_analysis)
+    output, contents = arguments.output.resolve(), contents_of(PROJECT, store)
+    if arguments.parts:
+        for platform in platforms:
+            contents.make(platform, wanted, parts_folder(output, platform))
+        return
+    build = Build(output, origin(PROJECT), contents, wanted)
+    _report(build, {platform: build.platform(platform) for platform in platforms})
+
+
+def parts_folder(output: Path, platform: Platform) -> Path:
+    """Where the folders of a platform's layers are."""
+    return output / "parts" / platform.name
 
 
 def _report(build: Build, images: dict[Platform, Image]) -> None:

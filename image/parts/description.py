@@ -32,6 +32,8 @@ ENVIRONMENT = {
     # Where obi-mcp/policy-….json lies, compiled when the image was built.
     "XDG_CACHE_HOME": "/var/cache",
     "XDG_CONFIG_HOME": "/etc",
+    # The server's private directory goes there, too, and not to the container's /dev/shm.
+    "XDG_RUNTIME_DIR": "/tmp",
 }
 LICENSES = "Apache-2.0 AND BSD-3-Clause AND GPL-3.0-or-later AND LGPL-2.1-or-later AND MIT AND MPL-2.0 AND PSF-2.0"
 _LABEL = "org.opencontainers.image"

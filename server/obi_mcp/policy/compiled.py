@@ -1,8 +1,8 @@
 """The compiled form: everything the policy files say as one JSON file, keyed by their bytes.
 
 It is written only after every file has been validated and every example has passed, so whoever finds it under the same
-key need not import YAML or JSON Schema again. A cache that cannot be read, that is not ours, or that others may
-write, is as good as none.
+key need not import YAML or JSON Schema again. A cache that cannot be read, that is neither ours nor root's (as in the
+image, which brings it along), or that others may write, is as good as none.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ def read_compiled(directory: Path, key: str) -> PolicyData | None:
     """The compiled form of that key, or None where there is none to be trusted."""
     path = directory / f"policy-{key}.json"
     try:
-        if not all(map(_is_ours, (directory, path))):
+        if not all(map(_is_trusted, (directory, path))):
             return None
         data = json.loads(path.read_bytes())
         if data.pop("key") != key:
@@ -66,7 +66,7 @@ def write_compiled(directory: Path, key: str, data: PolicyData) -> bool:
     text = json.dumps({"key": key, **asdict(replace(data))}, separators=(",", ":"))
     try:
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not _is_ours(directory):
+        if not _is_trusted(directory):
             return False
         handle, name = tempfile.mkstemp(dir=directory, prefix=".policy-")
         with os.fdopen(handle, "w", encoding="utf-8") as file:
@@ -78,10 +78,10 @@ def write_compiled(directory: Path, key: str, data: PolicyData) -> bool:
     return True
 
 
-def _is_ours(path: Path) -> bool:
+def _is_trusted(path: Path) -> bool:
     status = path.lstat()
     regular = stat.S_ISDIR(status.st_mode) or stat.S_ISREG(status.st_mode)
-    return regular and status.st_uid == os.geteuid() and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    return regular and status.st_uid in {os.geteuid(), 0} and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
 
 
 def _remove(paths: Iterable[Path], keep: int = 4) -> None:
