@@ -14,6 +14,7 @@ from obi_mcp.policy.engine import Policy
 from obi_mcp.policy.model import Access, Approved, Check, CheckResult, Decision, Place
 from obi_mcp.policy.resource import ResourceTable
 from obi_mcp.policy.scope import Scope
+from obi_mcp.process.channel import Channel
 from obi_mcp.process.runner import Completed
 
 RunOwn = Callable[[Approved], Awaitable[Completed]]
@@ -22,10 +23,11 @@ RunOwn = Callable[[Approved], Awaitable[Completed]]
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What stands there after the command and was not judged; ``remedy`` is the command line that takes it back."""
+    """What stands there after the command and was not judged; ``remedy`` is the command line that takes it back, where
+    there is one."""
 
     text: str
-    remedy: str
+    remedy: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,9 @@ class Proved:
     ``heads`` replaces the head's argument vector (one run per pod); ``members`` are the uids that may pass; ``source``
     is what the head would print, where proving it has printed it already; ``stdin`` what it reads, where that is less
     than what was decided on; ``afterwards`` is asked when the command has run, whether what stands there now is what
-    was judged; ``notes`` are told to the caller beside the answer.
+    was judged; ``notes`` are told to the caller beside the answer. ``pinned``: uids of the objects whose state the
+    write names, so that the API server refuses it where they changed. ``perform`` does what the head would, and gives
+    what that prints.
     """
 
     result: CheckResult
@@ -46,6 +50,8 @@ class Proved:
     stdin: bytes | None = None
     afterwards: Callable[[], Awaitable[Difference | None]] | None = None
     notes: tuple[str, ...] = ()
+    pinned: frozenset[str] | None = None
+    perform: Callable[[], Awaitable[bytes]] | None = None
 
 
 @dataclass(slots=True)
@@ -61,8 +67,12 @@ class Case:
     resources: ResourceTable
     charts: ChartStore
     run_own: RunOwn
+    channel: Channel
+    timeout_s: float
     undo: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     """What to take back if a later proof refuses (the Namespace that a first deployment made)."""
+    revision: int = 0
+    """The last revision of the release, as the check found it; 0: there was none."""
 
     @property
     def head(self) -> Command:

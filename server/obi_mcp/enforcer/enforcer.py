@@ -8,20 +8,31 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from obi_mcp.audit import AuditEntry, AuditLog
 from obi_mcp.config import Settings
 from obi_mcp.enforcer.case import Case, Difference, Proved
 from obi_mcp.enforcer.cluster import Cluster
-from obi_mcp.enforcer.failures import raise_for_failure
+from obi_mcp.enforcer.failures import ChangedSince, changed_since, raise_for_failure
 from obi_mcp.enforcer.members import Members
 from obi_mcp.enforcer.model import MAX_PARSED, Answer, Call, Progress
 from obi_mcp.enforcer.obi_program import answer_obi
 from obi_mcp.enforcer.proofs import prove
-from obi_mcp.errors import CallCancelled, CallTimeout, Conflict, Denied, ObiMcpError, SyntaxDenied
+from obi_mcp.enforcer.reading import LogReading, Reading, read_logs, read_objects
+from obi_mcp.errors import (
+    CallCancelled,
+    CallTimeout,
+    Conflict,
+    Denied,
+    NotFound,
+    ObiMcpError,
+    ProgramFailed,
+    SyntaxDenied,
+)
 from obi_mcp.policy.chart import ChartStore
 from obi_mcp.policy.engine import Policy
 from obi_mcp.policy.model import Access, Approved, CheckResult, Decision, RawSpec
@@ -33,6 +44,9 @@ from obi_mcp.redact import Redactor, strip_controls
 OWN_READ_BYTES = 8_388_608
 """The most that one of the server's own reads (a dry run, a rendering) may print."""
 
+_T = TypeVar("_T")
+ATTEMPTS = 5
+"""How often a write is judged and tried: the status of a workload that rolls out is written several times a second."""
 _DIFFERENCES = "exit code 1 of kubectl diff: there are differences"
 
 
@@ -77,10 +91,45 @@ class Enforcer:
         Raises: Denied (SyntaxDenied where the line does not parse), NotFound, CallTimeout, CallCancelled, Busy,
         ClusterUnreachable, ProgramMissing, ProgramFailed, AuditError.
         """
+        return await self._recorded(call, lambda trace: self._guarded(call, trace, progress))
+
+    async def read(self, call: Call) -> Reading:
+        """What ``kubectl get … -o json`` gives, by the warm channel: for the server's own tools.
+
+        Raises: Denied, NotFound, CallTimeout, CallCancelled, ClusterUnreachable, ProgramFailed, AuditError.
+        """
+
+        async def reading(trace: _Trace) -> Reading:
+            async with self._decided(call, trace) as (case, _):
+                return await read_objects(case, self._approving(trace), self._redactor)
+
+        return await self._recorded(call, reading)
+
+    async def read_logs(self, call: Call) -> LogReading:
+        """What ``kubectl logs`` gives, by the warm channel, pod by pod. Raises: as ``read``."""
+
+        async def reading(trace: _Trace) -> LogReading:
+            async with self._decided(call, trace) as (case, channel):
+                limit = call.timeout_s or self.settings.limits.timeout_s
+                return await read_logs(case, self._approving(trace), self._redactor, channel, timeout_s=limit)
+
+        return await self._recorded(call, reading)
+
+    def _approving(self, trace: _Trace) -> Callable[[Case, Sequence[Proved]], object]:
+        """Approval of a read, whose results the audit line then has."""
+
+        def approve(case: Case, proofs: Sequence[Proved]) -> object:
+            trace.results = tuple(proof.result for proof in proofs)
+            return self._approve(case, proofs)
+
+        return approve
+
+    async def _recorded(self, call: Call, work: Callable[[_Trace], Awaitable[_T]]) -> _T:
+        """Does the work; the audit log has a line for every outcome."""
         self._audit.ensure_writable()
         trace = _Trace()
         try:
-            answer = await self._guarded(call, trace, progress)
+            answer = await work(trace)
         except ObiMcpError as error:
             self._record(call, trace, error.code)
             self._clean(error)
@@ -117,6 +166,23 @@ class Enforcer:
                 f"ask for less (a selector, --tail, --since), or give timeout_s up to {limits.max_timeout_s:g}",
             ) from None
 
+    @asynccontextmanager
+    async def _decided(self, call: Call, trace: _Trace) -> AsyncIterator[tuple[Case, Channel]]:
+        """A decided read and its channel, within the call's deadline."""
+        limits = self.settings.limits
+        timeout_s = min(call.timeout_s or limits.timeout_s, limits.max_timeout_s)
+        decision = trace.decision = self.explain(call)
+        if not decision.allowed or decision.pipeline is None:
+            raise (SyntaxDenied if decision.rule == "syntax" else Denied)(decision)
+        channel = self._channels.of(decision.pipeline.head.value("context") or None)
+        try:
+            async with asyncio.timeout(timeout_s):
+                yield self._case(decision, self._access(call), channel, timeout_s), channel
+        except TimeoutError:
+            raise CallTimeout(
+                f"the read did not finish within {timeout_s:g} s", "ask for less, or give a larger timeout_s"
+            ) from None
+
     async def _proved(
         self,
         call: Call,
@@ -127,44 +193,83 @@ class Enforcer:
         timeout_s: float,
         max_bytes: int,
     ) -> Answer:
+        """Prove, approve and run; all of it again where the object changed in between and is still the same one."""
         decision = trace.decision
         if decision is None or decision.pipeline is None:  # INVARIANT: an allowed decision has a pipeline
             raise Denied(decision) if decision else CallCancelled("nothing was decided")
         head = decision.pipeline.head
         channel = self._channels.of(head.value("context") or head.value("kube-context") or None)
-        case = self._case(decision, access, channel, timeout_s)
+        changed: ChangedSince | None = None
+        for _ in range(ATTEMPTS):
+            case = self._case(decision, access, channel, timeout_s)
+            try:
+                proofs, approved = await self._checked(case, trace, progress)
+                if changed is not None and changed.uids != _pinned(proofs):
+                    break
+                if progress:
+                    await progress(len(decision.checks), len(decision.checks) + 1, f"running {head.program}")
+                return await self._performed(call, case, trace, proofs, approved, max_bytes=max_bytes)
+            except ChangedSince as error:
+                changed = changed or error
+                if not error.uids:
+                    break
+            except (Denied, NotFound, ProgramFailed):
+                if changed is None:
+                    raise
+                break
+        raise changed or CallCancelled("nothing was tried")
+
+    async def _checked(self, case: Case, trace: _Trace, progress: Progress | None) -> tuple[list[Proved], Approved]:
+        """The decision's checks against the cluster, and what may run for it. What they made is taken back if not."""
+        checks = case.decision.checks
         proofs: list[Proved] = []
         try:
-            for number, check in enumerate(decision.checks):
+            for number, check in enumerate(checks):
                 if progress:
-                    await progress(number, len(decision.checks) + 1, f"checking {check.kind} of {check.target}")
+                    await progress(number, len(checks) + 1, f"checking {check.kind} of {check.target}")
                 proofs.append(await prove(case, check))
                 trace.results = tuple(proof.result for proof in proofs)
                 if not proofs[-1].result.passed:
                     break
-            approved = self._approve(case, proofs)
+            return proofs, self._approve(case, proofs)
         except BaseException:
             for take_back in reversed(case.undo):
                 await take_back()
             raise
-        if progress:
-            await progress(len(decision.checks), len(decision.checks) + 1, f"running {head.program}")
+
+    async def _performed(
+        self, call: Call, case: Case, trace: _Trace, proofs: Sequence[Proved], approved: Approved, *, max_bytes: int
+    ) -> Answer:
+        """Run what was approved, and look at what became of it. Raises: ChangedSince, Conflict, what a run raises."""
+        head = case.head
         printed = next((proof.source for proof in proofs if proof.source is not None), None)
-        source = self._source(approved, channel, printed, timeout_s)
-        completed = await self._run(approved, source, call.stdin, timeout_s=timeout_s, max_bytes=max_bytes)
+        performed = [await proof.perform() for proof in proofs if proof.perform]
+        if performed:
+            printed = b"".join(performed)
+        source = self._source(approved, case.channel, printed, case.timeout_s)
+        completed = await self._run(approved, source, call.stdin, timeout_s=case.timeout_s, max_bytes=max_bytes)
         raise_for_failure(completed, head)
+        if any(proof.pinned is not None for proof in proofs) and (conflict := changed_since(completed)):
+            conflict.uids = _pinned(proofs)
+            raise conflict
         for proof in proofs:
             if proof.afterwards and (difference := await proof.afterwards()):
-                raise await self._taken_back(call, difference)
+                raise await self._differs(call, difference)
         notes = [note for proof in proofs for note in proof.notes]
         if head.program == "kubectl" and head.path == ("diff",) and completed.exit_code == 1:
             notes.append(_DIFFERENCES)
         return self._answer(trace, approved, completed, tuple(notes))
 
-    async def _taken_back(self, call: Call, difference: Difference) -> Conflict:
-        """Takes a write back that turned out otherwise than judged, on the same road, and says how that went."""
-        remedy = Call(difference.remedy, call.tool, access=Access.FULL, context=call.context, caller="obi-mcp itself")
+    async def _differs(self, call: Call, difference: Difference) -> Conflict:
+        """What is said of a write that turned out otherwise than judged; where it can be, it is taken back first."""
         message = f"what stands in the cluster now is not what was judged: {difference.text}"
+        if difference.remedy is None:
+            return Conflict(message, "look at what stands there, and at who else writes it")
+        return await self._taken_back(call, difference.remedy, message)
+
+    async def _taken_back(self, call: Call, command: str, message: str) -> Conflict:
+        """Takes a write back on the same road, and says how that went."""
+        remedy = Call(command, call.tool, access=Access.FULL, context=call.context, caller="obi-mcp itself")
         trace = _Trace(decision=self.policy.decide(remedy.command, access=Access.FULL, context=call.context))
         limits = self.settings.limits
         try:
@@ -172,9 +277,9 @@ class Enforcer:
             await self._proved(remedy, Access.FULL, trace, None, timeout_s=limits.timeout_s, max_bytes=limits.max_bytes)
         except ObiMcpError as error:
             self._record(remedy, trace, error.code)
-            return Conflict(f"{message}; taking it back failed: {error.message}", f"run: {difference.remedy}")
+            return Conflict(f"{message}; taking it back failed: {error.message}", f"run: {command}")
         self._record(remedy, trace, None)
-        return Conflict(f"{message}; it was taken back with {difference.remedy}", "look at what changed, and try again")
+        return Conflict(f"{message}; it was taken back with {command}", "look at what changed, and try again")
 
     def _approve(self, case: Case, proofs: Sequence[Proved]) -> Approved:
         heads = next((proof.heads for proof in proofs if proof.heads is not None), None)
@@ -230,6 +335,8 @@ class Enforcer:
             resources=self.policy.resources,
             charts=self._charts,
             run_own=run_own,
+            channel=channel,
+            timeout_s=timeout_s,
         )
 
     # --- the answer ---
@@ -283,6 +390,10 @@ class Enforcer:
                 stdin=call.stdin,
             )
         )
+
+
+def _pinned(proofs: Sequence[Proved]) -> frozenset[str]:
+    return frozenset[str]().union(*(proof.pinned or () for proof in proofs))
 
 
 def _raw_path(spec: RawSpec) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 
 from obi_mcp.command.model import Command
-from obi_mcp.errors import ClusterUnreachable
+from obi_mcp.errors import ClusterUnreachable, Conflict
 from obi_mcp.process.container import unreachable_step
 from obi_mcp.process.runner import Completed
 
@@ -18,6 +18,32 @@ _UNREACHABLE = re.compile(
     rb"|Kubernetes cluster unreachable|dial tcp .*: (?:connect: |i/o timeout)|no such host"
     rb"|net/http: TLS handshake timeout|client rate limiter Wait returned an error: context deadline exceeded"
 )
+
+# What the API server says where a precondition does not hold, kubectl scale where the version is another, create where
+# something has come to be, and a server-side apply whose dry run has just passed where a field is another's by now.
+_CHANGED = re.compile(
+    rb"the object has been modified|object might have been (?:modified|deleted)|Precondition failed|uid mismatch"
+    rb"|metadata\.uid: Invalid value|Expected resource version to be|Apply failed with \d+ conflict|\(AlreadyExists\)"
+)
+_GONE = re.compile(rb"\(NotFound\)")
+
+
+class ChangedSince(Conflict):
+    """A write was refused because its object is no longer as it was judged. ``uids`` of the objects that were judged:
+    where they are still the same ones, it is worth judging and writing them again."""
+
+    uids: frozenset[str] = frozenset()
+
+
+def changed_since(completed: Completed) -> ChangedSince | None:
+    """The conflict, when a write that carries preconditions was refused because its object is another one by now."""
+    if completed.exit_code == 0 or not (_CHANGED.search(completed.stderr) or _GONE.search(completed.stderr)):
+        return None
+    said = completed.stderr.decode("utf-8", "replace").strip().splitlines()
+    return ChangedSince(
+        f"the object changed between check and use, and was not written: {said[0][:300] if said else ''}",
+        "look at it, and try again",
+    )
 
 
 def raise_for_failure(completed: Completed, head: Command) -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from obi_mcp.command.model import Command, Flag, Operand
+from obi_mcp.enforcer.afterwards import same_objects
 from obi_mcp.enforcer.case import Case, Proved, absent, failed, passed
+from obi_mcp.enforcer.deletion import Doomed, delete
 from obi_mcp.enforcer.members import Found, uids
 from obi_mcp.policy.model import Access, Check, MembersSpec
 
@@ -28,6 +31,7 @@ async def prove_members(case: Case, check: Check, spec: MembersSpec) -> Proved:
 async def _named(case: Case, check: Check, spec: MembersSpec) -> Proved:
     write = case.decision.access is not Access.READ_ONLY
     raised: Access | None = None
+    all_found: list[Found] = []
     for found in await case.members.named(spec, write=write):
         if found is None or not found.ours:
             return Proved(absent(check))
@@ -35,8 +39,20 @@ async def _named(case: Case, check: Check, spec: MembersSpec) -> Proved:
             return refused
         if spec.reappears and not await case.members.comes_back(found.body):
             raised = Access.FULL
+        all_found.append(found)
     reason = "no controller makes the pod again, so it would be gone for good" if raised else ""
-    return Proved(passed(check, reason, raised))
+    return _for_these(case, spec, Proved(passed(check, reason, raised)), all_found)
+
+
+def _for_these(case: Case, spec: MembersSpec, proved: Proved, found: Sequence[Found]) -> Proved:
+    """A write that only names its objects: a deletion is of these in this state; others are looked at afterwards."""
+    head = case.head
+    if case.decision.access is Access.READ_ONLY or head.flag("dry-run"):
+        return proved
+    if head.path == ("delete",):
+        doomed = [Doomed(spec.resource, entry.namespace, entry.name, entry.body) for entry in found]
+        return replace(proved, perform=lambda: delete(case, doomed))
+    return replace(proved, afterwards=lambda: same_objects(case, spec.resource, found))
 
 
 async def _refuse_foreign_log(case: Case, check: Check, spec: MembersSpec, pod: Found) -> Proved | None:
@@ -66,7 +82,7 @@ async def _every(case: Case, check: Check, spec: MembersSpec) -> Proved:
                 "name the objects that are meant",
             )
         )
-    return Proved(passed(check, f"{len(found)} {spec.resource.plural} looked up"))
+    return _for_these(case, spec, Proved(passed(check, f"{len(found)} {spec.resource.plural} looked up")), found)
 
 
 async def _each(case: Case, check: Check, spec: MembersSpec) -> Proved:

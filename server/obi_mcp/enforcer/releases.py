@@ -10,12 +10,13 @@ from typing import Any
 
 from obi_mcp.command.model import Command, Flag, Operand
 from obi_mcp.enforcer.adoption import adopted
+from obi_mcp.enforcer.afterwards import still_there
 from obi_mcp.enforcer.case import Case, Difference, Proved, absent, failed, passed
 from obi_mcp.enforcer.written import unmet
 from obi_mcp.errors import ProgramFailed
 from obi_mcp.policy.chart import Chart
 from obi_mcp.policy.documents import canonical
-from obi_mcp.policy.model import Access, Check, Output, Place, ReleaseSpec, RenderSpec
+from obi_mcp.policy.model import Access, Check, Output, Place, ReleaseSpec, RenderSpec, Resource
 from obi_mcp.policy.release import (
     Release,
     differences,
@@ -52,7 +53,12 @@ async def prove_release(case: Case, check: Check, spec: ReleaseSpec) -> Proved:
         if judgement.violations:
             first = judgement.violations[0]
             return Proved(failed(check, f"{first.path}: {first.reason}", first.hint))
-    return Proved(passed(check, f"revision {release.revision} of chart {release.chart} holds only what is OBI's"))
+    if not spec.revision:
+        case.revision = release.revision
+    proved = Proved(passed(check, f"revision {release.revision} of chart {release.chart} holds only what is OBI's"))
+    if spec.revision and case.decision.access is not Access.READ_ONLY:
+        return replace(proved, afterwards=lambda: _compare(case, spec, release))
+    return proved
 
 
 async def _not_its_own(case: Case, spec: ReleaseSpec, release: Release) -> str | None:
@@ -97,8 +103,13 @@ async def prove_render(case: Case, check: Check, spec: RenderSpec) -> Proved:
         # What was judged is what is given: the rendering is not made twice.
         return replace(proved, heads=heads, source=text)
     if case.decision.access is Access.READ_ONLY:
-        return replace(proved, heads=heads)
-    return replace(proved, heads=heads, afterwards=lambda: _compare(case, spec, release))
+        return replace(proved, heads=heads, afterwards=None)
+    objects = proved.afterwards
+
+    async def afterwards() -> Difference | None:
+        return await _compare(case, spec, release) or (await objects() if objects else None)
+
+    return replace(proved, heads=heads, afterwards=afterwards)
 
 
 def _chart(case: Case, check: Check, spec: RenderSpec) -> Chart | Proved:
@@ -201,6 +212,7 @@ async def _judge(case: Case, check: Check, spec: RenderSpec, release: Release) -
 
 async def _against_cluster(case: Case, check: Check, spec: RenderSpec, release: Release) -> Proved:
     """What is installed must be absent or already this release's; an upgrade that drops objects needs ``full``."""
+    standing: list[tuple[Resource, Mapping[str, Any]]] = []
     for document in release.documents:
         entry = case.resources.for_object(document.api_version, document.kind)
         if entry is None:
@@ -218,12 +230,15 @@ async def _against_cluster(case: Case, check: Check, spec: RenderSpec, release: 
                     f"{', '.join(sorted(case.scope.known_cluster_objects()))}",
                 )
             )
+        if before is not None:
+            standing.append((entry.resource, before))
     current = await stored(case, spec.release, spec.namespace) if spec.verb == "upgrade" else None
     lost = dropped(current, release.documents) if current is not None else ()
+    result = passed(check, f"{len(release.everything)} objects rendered and judged")
     if lost:
         names = ", ".join(f"{document.kind} {document.name}" for document in lost)
-        return Proved(passed(check, f"the upgrade drops {names}", Access.FULL))
-    return Proved(passed(check, f"{len(release.everything)} objects rendered and judged"))
+        result = passed(check, f"the upgrade drops {names}", Access.FULL)
+    return Proved(result, afterwards=lambda: still_there(case, standing))
 
 
 def _is_of(body: Mapping[str, Any], spec: RenderSpec | ReleaseSpec) -> bool:
@@ -234,11 +249,13 @@ def _is_of(body: Mapping[str, Any], spec: RenderSpec | ReleaseSpec) -> bool:
     )
 
 
-async def _compare(case: Case, spec: RenderSpec, judged: Release) -> Difference | None:
+async def _compare(case: Case, spec: RenderSpec | ReleaseSpec, judged: Release) -> Difference | None:
     """What helm stored that was not judged, and how to take it back: the revision before, or nothing installed."""
     release = await stored(case, spec.release, spec.namespace)
-    found = differences(judged.documents, release.documents) if release else ()
-    if release is None or not found:
+    if release is None or release.revision <= case.revision:
+        return None  # the command failed before it stored anything
+    found = differences(judged.documents, release.documents)
+    if not found:
         return None
     back = f"rollback {spec.release} {release.revision - 1}" if release.revision > 1 else f"uninstall {spec.release}"
     return Difference("; ".join(found), f"helm {back} --namespace={spec.namespace}")

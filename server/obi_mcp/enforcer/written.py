@@ -11,16 +11,18 @@ from typing import Any
 from obi_mcp.command.model import Command, Flag
 from obi_mcp.enforcer.adoption import adopted
 from obi_mcp.enforcer.case import Case, Proved, absent, failed, passed
+from obi_mcp.enforcer.deletion import Doomed, delete
 from obi_mcp.enforcer.first import make_namespaces, missing_namespaces
 from obi_mcp.enforcer.members import selector_text
+from obi_mcp.enforcer.pinning import Written, pin_change, pin_documents, refuse_other_state
 from obi_mcp.errors import InvalidDocument, ProgramFailed
 from obi_mcp.policy.documents import canonical, documents_of
 from obi_mcp.policy.manifest import Judgement, Need, judge_before, judge_change
 from obi_mcp.policy.model import Access, ChangeSpec, Check, Document, DocumentsSpec, Output, Place, UndoSpec, Violation
+from obi_mcp.policy.pins import Pin
 from obi_mcp.policy.resource import ResourceEntry
 
 REVISION = "deployment.kubernetes.io/revision"
-_VERSIONED = frozenset({("scale",), ("label",), ("annotate",)})
 _DROPPED = frozenset({"dry-run", "output", "show-managed-fields", "template", "allow-missing-template-keys"})
 
 
@@ -35,7 +37,7 @@ async def prove_documents(case: Case, check: Check, spec: DocumentsSpec) -> Prov
         return await _removed(case, check, documents, befores)
     for document, before in zip(documents, befores, strict=True):
         judgement = judge_before(before, _entry(case, document).resource, scope=case.scope)
-        if refusal := _refusal(check, judgement, document):
+        if refusal := _refusal(check, judgement, document) or refuse_other_state(check, document, before):
             return refusal
     command = replace_verb(case, spec.verb)
     missing = missing_namespaces(documents, befores)
@@ -57,17 +59,30 @@ async def prove_documents(case: Case, check: Check, spec: DocumentsSpec) -> Prov
             failed(check, "the API server would write other objects than the ones submitted", "submit them one by one")
         )
     proved = await judge_written(case, check, documents, befores, afters)
-    return replace(proved, stdin=canonical(documents)) if missing and spec.verb == "create" else proved
+    if missing and spec.verb == "create":
+        return replace(proved, stdin=canonical(documents))
+    stored = {_key(case, document): document for document in afters}
+    written = [
+        Written(_entry(case, document).resource, document, before, stored[_key(case, document)])
+        for document, before in zip(documents, befores, strict=True)
+    ]
+    return pin_documents(case, proved, written)
 
 
 async def _removed(
     case: Case, check: Check, documents: Sequence[Document], befores: Sequence[Mapping[str, Any] | None]
 ) -> Proved:
+    doomed: list[Doomed] = []
     for document, before in zip(documents, befores, strict=True):
         resource = _entry(case, document).resource
         if before is None or not (await case.members.prove(before, resource, None, write=True)).ours:
             return Proved(absent(check))
-    return Proved(passed(check))
+        where = document.namespace if resource.namespaced else None
+        doomed.append(Doomed(resource, where, document.name, before))
+    proved = Proved(passed(check))
+    if case.head.flag("dry-run"):
+        return proved
+    return replace(proved, perform=lambda: delete(case, doomed))
 
 
 async def prove_change(case: Case, check: Check, spec: ChangeSpec) -> Proved:
@@ -75,18 +90,20 @@ async def prove_change(case: Case, check: Check, spec: ChangeSpec) -> Proved:
     before = await case.cluster.get(spec.resource, spec.namespace, spec.name)
     if before is None or not (await case.members.prove(before, spec.resource, None, write=True)).ours:
         return Proved(absent(check))
-    afters = await _dry_run(case, replace_verb(case, ""), None)
+    # kubectl set prints nothing where there is nothing to change: then the object stays as it is.
+    afters = await _dry_run(case, replace_verb(case, ""), None) or (Document(0, before),)
     if len(afters) != 1 or afters[0].name != spec.name or afters[0].kind != spec.resource.kind:
         return Proved(failed(check, "the dry run gave another object than the one named", "name one object"))
-    documents = (Document(0, {**before}),)
-    proved = await judge_written(case, check, documents, (before,), afters)
-    version = str((before.get("metadata") or {}).get("resourceVersion", ""))
+    proved = await judge_written(case, check, (Document(0, before),), (before,), afters)
     head = case.head
-    if head.path not in _VERSIONED or not version or not proved.result.passed:
+    if head.path != ("scale",):
+        return pin_change(case, proved, spec.resource, before, afters[0].body)
+    if head.flag("dry-run"):
         return proved
-    # Between check and use: the API server refuses the write if the object is no longer the one that was judged.
-    flags = (*(flag for flag in head.flags if flag.name != "resource-version"), Flag("resource-version", (version,)))
-    return replace(proved, heads=(replace(head, flags=flags).argv(),))
+    pin = Pin.of(before)
+    flags = tuple(flag for flag in head.flags if flag.name != "resource-version")
+    command = replace(head, flags=(*flags, Flag("resource-version", (pin.version,))))
+    return replace(proved, heads=(command.argv(),), pinned=frozenset({pin.uid}))
 
 
 async def prove_undo(case: Case, check: Check, spec: UndoSpec) -> Proved:
@@ -99,10 +116,13 @@ async def prove_undo(case: Case, check: Check, spec: UndoSpec) -> Proved:
     if number not in templates:
         known = ", ".join(str(revision) for revision in sorted(templates))
         return Proved(failed(check, f"there is no revision {spec.revision or 'before this one'}", f"it has: {known}"))
+    if before["spec"].get("paused"):
+        return Proved(failed(check, f"{spec.name} is paused", "resume it first: kubectl rollout resume"))
     body = json.loads(json.dumps(before))
     body["spec"]["template"] = templates[number]
     after = Document(0, body)
-    return await judge_written(case, check, (after,), (before,), (after,))
+    proved = await judge_written(case, check, (after,), (before,), (after,))
+    return pin_change(case, proved, spec.resource, before, body)
 
 
 async def _before(case: Case, document: Document) -> Mapping[str, Any] | None:
@@ -204,7 +224,10 @@ async def _dry_run(case: Case, head: Command, stdin: bytes | None) -> tuple[Docu
 
 def _objects(text: bytes) -> list[Any]:
     """Objects of kubectl's JSON output: one object, a List, or several values one after another."""
-    decoder, rest, found = json.JSONDecoder(), text.decode().strip(), []
+    # kubectl label says on its output, before the object, which labels there are not.
+    lines = text.decode().strip().splitlines(keepends=True)
+    said = next((at for at, line in enumerate(lines) if line.startswith("{")), len(lines))
+    decoder, rest, found = json.JSONDecoder(), "".join(lines[said:]), []
     while rest:
         value, end = decoder.raw_decode(rest)
         if isinstance(value, dict) and value.get("kind") == "List" and isinstance(value.get("items"), list):

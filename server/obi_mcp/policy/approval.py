@@ -6,13 +6,15 @@ the places named here; the values in those places come from the server's own loo
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from obi_mcp.command.parser import parse
-from obi_mcp.errors import Denied, InvalidCommand
-from obi_mcp.policy import hard
+from obi_mcp.errors import Denied, InvalidCommand, InvalidDocument
+from obi_mcp.policy import hard, pins
+from obi_mcp.policy.documents import documents_of
 from obi_mcp.policy.draft import NAME, NAMESPACE
 from obi_mcp.policy.model import MembersSpec
 
@@ -20,13 +22,17 @@ if TYPE_CHECKING:
     from obi_mcp.command.grammar import Grammars
     from obi_mcp.command.model import Command
     from obi_mcp.policy.model import Decision
+    from obi_mcp.policy.resource import ResourceTable
 
 Flags = Mapping[str, list[tuple[str, ...]]]
 
 # What one pod's run of `logs` may lack and have in place of a selector or a workload.
 _EACH_DROPS = frozenset({"selector", "all-pods", "max-log-requests", "namespace", "all-containers"})
 _EACH_ADDS = frozenset({"namespace", "tail", "container"})
-_VERSIONED = frozenset({("scale",), ("label",), ("annotate",)})
+_VERSIONED = frozenset({("scale",)})
+_PINNED = frozenset(
+    {("set", "image"), ("set", "env"), ("set", "resources"), ("label",), ("annotate",), ("rollout", "undo"), ("apply",)}
+)
 _CHARTED = frozenset({"install", "upgrade", "template", "lint", "show"})
 # What the server's own dry run of a command sets itself.
 _DRY_RUN_SETS = frozenset(
@@ -51,15 +57,45 @@ _OWN_READS = frozenset(
 _CONTEXTS = ("context", "kube-context")
 
 
-def refuse_head(decision: Decision, head: tuple[str, ...], grammars: Grammars) -> str | None:
+def refuse_head(decision: Decision, head: tuple[str, ...], grammars: Grammars, resources: ResourceTable) -> str | None:
     """Why this vector may not run for the decision, or None if it may."""
     decided = decision.pipeline.head if decision.pipeline else None
     if decided is not None and head == decided.argv():
         return None
     command = _parsed(head, grammars)
-    if decided is None or command is None or (command.program, command.path) != (decided.program, decided.path):
+    if decided is None or command is None or command.program != decided.program:
+        return "it is another command than the decided one"
+    if decided.program == "kubectl" and decided.flag("dry-run") is None:
+        if command.path == pins.CHANGE and decided.path == pins.CHANGE:
+            return pins.refuse_patch(decided, command)
+        if command.path == pins.CHANGE and decided.path in _PINNED:
+            return pins.refuse_change(decided, command, _objects(decision, resources))
+        if command.path == ("create",) and decided.path == ("apply",):
+            return pins.refuse_creation(decided, command)
+    if command.path != decided.path:
         return "it is another command than the decided one"
     return _refuse_changed(decision, decided, command)
+
+
+def refuse_stdin(decision: Decision, stdin: bytes) -> str | None:
+    """Why these bytes may not be what the head reads, or None: the decided documents, some of them, or the same for
+    one state of the objects only."""
+    try:
+        given = documents_of((json.loads(stdin),))
+    except (InvalidDocument, ValueError):
+        return "they are no documents"
+    return pins.refuse_documents(decision.documents, given)
+
+
+def _objects(decision: Decision, resources: ResourceTable) -> frozenset[tuple[str, str]]:
+    """What the decided documents name, as ``TYPE/NAME`` and namespace (empty for what is cluster-wide)."""
+    found = set()
+    for document in decision.documents:
+        entry = resources.for_object(document.api_version, document.kind)
+        if entry is not None:
+            namespace = (document.namespace or "") if entry.resource.namespaced else ""
+            found.add((f"{entry.resource.argument}/{document.name}", namespace))
+    return frozenset(found)
 
 
 def _refuse_changed(decision: Decision, decided: Command, command: Command) -> str | None:

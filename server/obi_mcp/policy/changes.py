@@ -135,7 +135,7 @@ def _check_env(draft: Draft, at: Operand | Flag, text: str) -> None:
 
 
 def _check_metadata(draft: Draft, pair: Operand) -> None:
-    key, equals, _ = pair.text.partition("=")
+    key, equals, value = pair.text.partition("=")
     key = key if equals else key.removesuffix("-")
     if not _METADATA_KEY.fullmatch(key):
         raise draft.deny(f"{pair.text!r} is not KEY=VALUE or KEY-", at=pair, hint=draft.rule.hint)
@@ -145,6 +145,11 @@ def _check_metadata(draft: Draft, pair: Operand) -> None:
             at=pair,
             hint=draft.rule.hint,
         )
+    if not equals:
+        return
+    field = "labels" if draft.command.path == ("label",) else "annotations"
+    for violation in draft.grounds.judge_metadata(field, key, value):
+        raise draft.deny(violation.reason, at=pair, hint=violation.hint)
 
 
 def _scope_labels(draft: Draft) -> frozenset[str]:

@@ -8,6 +8,7 @@ INVARIANT: this module alone constructs ``Approved`` and ``ApprovedEffect``.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -16,14 +17,15 @@ from obi_mcp.command.grammar import Grammars
 from obi_mcp.command.model import Command, Flag, Pipeline
 from obi_mcp.command.parser import parse
 from obi_mcp.errors import Denied, InvalidCommand, NotFound, UnknownProgram
-from obi_mcp.policy.approval import refuse_derived, refuse_head
+from obi_mcp.policy.approval import refuse_derived, refuse_head, refuse_stdin
 from obi_mcp.policy.documents import canonical
-from obi_mcp.policy.draft import Call
+from obi_mcp.policy.draft import NAME, NAMESPACE, Call
 from obi_mcp.policy.hard_names import HARD
 from obi_mcp.policy.hints import hint_for, is_command
 from obi_mcp.policy.index import RuleIndex
 from obi_mcp.policy.judge import CONTEXT_FLAGS, Judge
-from obi_mcp.policy.model import Access, Approved, CheckResult, Decision, Document, Output, Place
+from obi_mcp.policy.model import Access, Approved, CheckResult, Decision, Document, MembersSpec, Output, Place
+from obi_mcp.policy.pins import deletion
 from obi_mcp.policy.places import located
 
 if TYPE_CHECKING:
@@ -33,6 +35,8 @@ if TYPE_CHECKING:
     from obi_mcp.policy.effect_judge import EffectJudge
     from obi_mcp.policy.effects import ApprovedEffect, EffectT, Host
     from obi_mcp.policy.grounds import Grounds
+    from obi_mcp.policy.model import Resource
+    from obi_mcp.policy.pins import Pin
     from obi_mcp.policy.resource import ResourceTable
     from obi_mcp.policy.scope import Scope
 
@@ -180,7 +184,8 @@ class Policy:
         """The decision as something that may run: allowed at this level, with a passed result for every check.
 
         ``heads`` replaces the head's argument vector where a check resolved it (one run for each pod, a chart's path,
-        a private file for ``obi config … -``, a resource version). ``stdin`` replaces the decision's own documents.
+        a private file for ``obi config … -``, the judged change of one state of an object). ``stdin`` replaces the
+        decision's own documents: by some of them, or by the same for one state of the objects.
 
         Raises: Denied; NotFound where a check found nothing or nothing of OBI's.
         """
@@ -198,12 +203,12 @@ class Policy:
                 raise Denied(_denied(decision, f"the {check.kind} check of {check.target} was not made"))
         vectors = (pipeline.head.argv(),) if heads is None else tuple(heads)
         for vector in vectors:
-            reason = refuse_head(decision, vector, self.grammars)
+            reason = refuse_head(decision, vector, self.grammars, self.resources)
             if reason is not None:
                 raise Denied(_denied(decision, f"the vector {' '.join(vector)!r} may not run: {reason}"))
-        body = stdin
-        if body is None and decision.documents:
-            body = canonical(decision.documents)
+        if stdin is not None and (reason := refuse_stdin(decision, stdin)) is not None:
+            raise Denied(_denied(decision, f"what was to be written may not be: {reason}"))
+        body = canonical(decision.documents) if stdin is None and decision.documents else stdin
         return Approved(
             decision=decision,
             heads=vectors,
@@ -270,6 +275,42 @@ class Policy:
         if not decision.allowed:
             raise Denied(decision)
         return ApprovedEffect(effect, decision, access)
+
+    def approve_deletion(
+        self, decision: Decision, *, access: Access, resource: Resource, namespace: str | None, name: str, pin: Pin
+    ) -> Approved:
+        """The deletion of one object that the decision's checks were about, in the state that they saw: kubectl has no
+        flag for that, so its own ``delete --raw`` carries the options that it would send, with the preconditions.
+
+        Raises: Denied unless the decision is a deletion at this level, no dry run, and about such an object.
+        """
+        head = decision.pipeline.head if decision.pipeline else None
+        if head is None or not decision.allowed or decision.access is None or decision.access > access:
+            raise Denied(decision)
+        if head.path != ("delete",) or decision.access is Access.READ_ONLY or head.flag("dry-run"):
+            raise Denied(_denied(decision, "only a deletion deletes"))
+        if not _is_about(decision, resource, namespace, name):
+            raise Denied(_denied(decision, f"{resource.plural} {name} is not what was to be deleted"))
+        context = head.value("context")
+        path = f"{resource.api_path}/{f'namespaces/{namespace}/' if namespace else ''}{resource.plural}/{name}"
+        flags = (*((f"--context={context}",) if context else ()), f"--raw={path}", "--filename=-")
+        body = json.dumps(deletion(head, pin)).encode()
+        return Approved(decision, (("kubectl", "delete", *flags),), (), body, Output(head="raw"))
+
+
+def _is_about(decision: Decision, resource: Resource, namespace: str | None, name: str) -> bool:
+    """Whether a check of the decision names the object, or may have found it by its selector."""
+    if not (NAME.match(name) and (namespace is None or NAMESPACE.match(namespace))):
+        return False
+    for document in decision.documents:
+        if (document.kind, document.name) == (resource.kind, name) and document.namespace == namespace:
+            return True
+    specs = [check.spec for check in decision.checks if isinstance(check.spec, MembersSpec)]
+    return any(
+        (spec.resource, spec.namespace) == (resource, namespace)
+        and (name in spec.names if spec.mode == "named" else spec.mode == "every")
+        for spec in specs
+    )
 
 
 def _namespaces(decision: Decision) -> tuple[Document, ...]:

@@ -110,6 +110,18 @@ class Grounds:
                 return ()
         return found
 
+    def judge_metadata(self, field: str, key: str, value: str) -> tuple[Violation, ...]:
+        """What is wrong with a label or annotation (``field``: ``labels``, ``annotations``) of an object of OBI's."""
+        document, places = _bearer(field, key, value, self.scope), (f"metadata.{field}.", f"metadata.{field}[")
+        judged = self.manifest.judge(document, scope=self.scope, batch=(document,)).violations
+        return tuple(violation for violation in judged if violation.path.startswith(places))
+
+
+def _bearer(field: str, key: str, value: str, scope: Scope) -> Document:
+    """The smallest ConfigMap with that one label or annotation, for judging it as the manifest check does."""
+    metadata = {"name": "obi-config", "namespace": scope.default_namespace, field: {key: value}}
+    return Document(0, {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {}})
+
 
 _ENVIRONMENT = "spec.template.spec.containers[0].env"
 

@@ -119,6 +119,11 @@ def judge_names(draft: Draft) -> None:
     kinds = draft.grounds.kinds_of(draft.rule)
     resource = next(iter(kinds.values()))
     targets = Targets(tuple(_named(draft, resource, operand) for operand in draft.operands), draft.operands, kinds)
+    if len(targets.targets) > 1:
+        extra = draft.operands[1]
+        raise draft.deny(
+            f"{draft.rule.line} takes one name at most", at=extra, repair=draft.with_operands(draft.operands[0].text)
+        )
     if "fact" in draft.rule.targets.confine:
         return
     if targets.targets:

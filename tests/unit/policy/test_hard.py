@@ -79,7 +79,7 @@ ONLY_LOOKS_SO = [
     "kubectl delete ds/obi --cascade=foreground",
     "helm list --filter '^obi$'",
     "kubectl explain pods --recursive",
-    "kubectl label ds/obi secrets=none",
+    "kubectl label ds/obi team=secrets",
     "kubectl create -f - --dry-run=server",
 ]
 

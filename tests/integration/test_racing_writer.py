@@ -1,0 +1,465 @@
+"""A racing writer: between check and run somebody relabels the object, or puts another of the same name in its place.
+
+The writer has a client of its own, with cluster-admin, and strikes when the runner is about to start the program that
+writes: when everything has been checked, and nothing has run. So nothing here depends on luck. What carries a
+precondition is refused by the API server with 409, and the object stays as the writer left it. What cannot carry one is
+the remainder of ``docs/decisions/0004-remainders.md``: here is the list, and what is reported.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.sandbox.api import Api, wait_until
+from tests.sandbox.sandbox import Sandbox
+
+from obi_mcp.audit import AuditLog
+from obi_mcp.config import Settings
+from obi_mcp.enforcer.enforcer import Enforcer
+from obi_mcp.enforcer.model import Call
+from obi_mcp.errors import ObiMcpError
+from obi_mcp.policy.engine import Policy
+from obi_mcp.policy.model import Access, Approved
+from obi_mcp.process.runner import Completed, Runner
+from obi_mcp.redact import Redactor
+
+pytestmark = [pytest.mark.integration, pytest.mark.anyio]
+
+NAMESPACE = "observability"
+NAME = "obi-raced"
+OBI = "otel/ebpf-instrument:v0.11.0"
+OURS = {"app.kubernetes.io/part-of": "obi", "app.kubernetes.io/component": "raced"}
+THEIRS = {"app.kubernetes.io/part-of": "shop"}
+CANARY = "CANARY-raced"
+STRESS_S = 4.0
+PATHS = {
+    "DaemonSet": f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets",
+    "Deployment": f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments",
+    "ConfigMap": f"/api/v1/namespaces/{NAMESPACE}/configmaps",
+    "Pod": f"/api/v1/namespaces/{NAMESPACE}/pods",
+}
+WRITES = frozenset(
+    {"patch", "set", "label", "annotate", "scale", "rollout", "delete", "apply", "create", "replace"}
+    | {"install", "upgrade", "rollback", "uninstall"}
+)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+# --- the objects ---
+
+
+def metadata(labels: dict[str, str]) -> dict[str, Any]:
+    return {"name": NAME, "namespace": NAMESPACE, "labels": labels}
+
+
+def workload(kind: str, image: str = OBI, labels: dict[str, str] = OURS) -> dict[str, Any]:
+    container = {"name": "obi", "image": image}
+    pod = {"nodeSelector": {"no": "node"}, "containers": [container]}
+    spec: dict[str, Any] = {
+        "selector": {"matchLabels": OURS},
+        "template": {"metadata": {"labels": OURS}, "spec": pod},
+    }
+    if kind == "Deployment":
+        spec["replicas"] = 1
+    return {"apiVersion": "apps/v1", "kind": kind, "metadata": metadata(labels), "spec": spec}
+
+
+def config(text: str = "log_level: INFO", labels: dict[str, str] = OURS) -> dict[str, Any]:
+    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(labels), "data": {"obi.yml": text}}
+
+
+def pod(image: str = OBI, labels: dict[str, str] = OURS) -> dict[str, Any]:
+    spec = {"nodeSelector": {"no": "node"}, "containers": [{"name": "obi", "image": image}]}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata(labels), "spec": spec}
+
+
+OURS_NOW: dict[str, dict[str, Any]] = {
+    "DaemonSet": workload("DaemonSet"),
+    "Deployment": workload("Deployment"),
+    "ConfigMap": config(),
+    "Pod": pod(),
+}
+# Another's object of the same name: with OBI's labels too, so that only its uid tells the two apart.
+FOREIGN: dict[str, dict[str, Any]] = {
+    "DaemonSet": workload("DaemonSet", "registry.test/shop:1"),
+    "Deployment": workload("Deployment", "registry.test/shop:1"),
+    "ConfigMap": config(f"text: {CANARY}"),
+    "Pod": pod("registry.test/shop:1"),
+}
+APPLIED = {
+    "DaemonSet": workload("DaemonSet", OBI.replace("v0.11.0", "v0.10.0")),
+    "Deployment": workload("Deployment", OBI.replace("v0.11.0", "v0.10.0")),
+    "ConfigMap": config("log_level: DEBUG"),
+}
+
+
+# --- the writer ---
+
+
+@dataclass(frozen=True)
+class Writer:
+    """Somebody else, who may do everything in the cluster."""
+
+    api: Api
+
+    def path(self, kind: str) -> str:
+        return f"{PATHS[kind]}/{NAME}"
+
+    def live(self, kind: str) -> dict[str, Any] | None:
+        answer = self.api.get(self.path(kind))
+        return dict(answer.body) if answer.status == 200 else None
+
+    def make(self, document: dict[str, Any]) -> None:
+        self.api.post(PATHS[document["kind"]], document).require(f"make {document['kind']}")
+
+    def fresh(self, kind: str) -> None:
+        """OBI's own object, as it is before every race."""
+        self.remove(kind)
+        self.make(OURS_NOW[kind])
+
+    def remove(self, kind: str) -> None:
+        options = {"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0}
+        self.api.request("DELETE", self.path(kind), json.dumps(options).encode())
+        wait_until(f"{kind} is gone", lambda: self.live(kind) is None, within_s=20)
+
+    def relabel(self, kind: str) -> None:
+        """Take OBI's labels from the object: it is somebody else's now."""
+        patch = {"metadata": {"labels": {**dict.fromkeys(OURS), **THEIRS}}}
+        self.api.request("PATCH", self.path(kind), json.dumps(patch).encode(), "application/merge-patch+json").require(
+            "relabel"
+        )
+
+    def swap(self, kind: str) -> None:
+        """Put an object of somebody else's into its place."""
+        self.remove(kind)
+        self.make(FOREIGN[kind])
+
+
+class RacedRunner(Runner):
+    """Calls ``strike`` once, when the first program that writes is about to start."""
+
+    strike: Callable[[], None] | None = None
+
+    async def run(self, approved: Approved, **limits: Any) -> Completed:
+        head = approved.heads[0]
+        if self.strike and head[1] in WRITES and not any(word.startswith("--dry-run") for word in head):
+            strike, self.strike = self.strike, None
+            await asyncio.to_thread(strike)
+        return await super().run(approved, **limits)
+
+
+@dataclass
+class Raced:
+    """The road, and the writer beside it."""
+
+    enforcer: Enforcer
+    runner: RacedRunner
+    writer: Writer
+
+    async def run(self, command: str, stdin: Any, strike: Callable[[], None] | None) -> tuple[str, str]:
+        """The code (or exit code) and everything that the caller is told."""
+        self.runner.strike = strike
+        try:
+            answer = await self.enforcer.run(
+                Call(command, "test", stdin=json.dumps(stdin) if stdin is not None else None)
+            )
+        except ObiMcpError as error:
+            return error.code, f"{error.message} {error.hint}"
+        return str(answer.exit_code), answer.stdout + answer.stderr
+
+
+@cache
+def loaded(kubeconfig: Path, programs: Path) -> tuple[Settings, Policy]:
+    given = Settings()
+    settings = replace(
+        given,
+        access=Access.FULL,
+        programs=replace(given.programs, kubeconfig=str(kubeconfig), path=(str(programs),)),
+    )
+    return settings, Policy.load_compiled(settings)
+
+
+Start = Callable[[], AbstractAsyncContextManager[Raced]]
+
+
+@pytest.fixture
+def start(sandbox: Sandbox, programs_bin: Path, tmp_path: Path) -> Start:
+    settings, policy = loaded(sandbox.kubeconfig, programs_bin)
+
+    @asynccontextmanager
+    async def started() -> AsyncIterator[Raced]:
+        runner = RacedRunner(settings, Redactor.load())
+        audit = AuditLog(replace(settings, audit=replace(settings.audit, file=str(tmp_path / "audit.ndjson"))))
+        enforcer = Enforcer(settings, policy, audit, runner)
+        try:
+            yield Raced(enforcer, runner, Writer(sandbox.api))
+        finally:
+            await enforcer.close()
+            audit.close()
+
+    return started
+
+
+@dataclass(frozen=True)
+class Write:
+    """A write of an object of that kind; ``stdin`` for those that read documents."""
+
+    command: str
+    kind: str
+    stdin: Any = None
+
+
+AT = f"{NAME} -n {NAMESPACE}"
+TEMPLATE = '{"spec":{"template":{"spec":{"containers":[{"name":"obi","image":"otel/ebpf-instrument:v0.10.0"}]}}}}'
+IMAGE = '[{"op":"replace","path":"/spec/template/spec/containers/0/image","value":"otel/ebpf-instrument:v0.10.0"}]'
+PINNED = [
+    Write(f"kubectl patch ds {AT} -p '{TEMPLATE}'", "DaemonSet"),
+    Write(f"kubectl patch ds {AT} --type=merge -p '{TEMPLATE}'", "DaemonSet"),
+    Write(f"kubectl patch ds {AT} --type=json -p '{IMAGE}'", "DaemonSet"),
+    Write(f"kubectl set image ds/{AT} obi=otel/ebpf-instrument:v0.10.0", "DaemonSet"),
+    Write(f"kubectl set env ds/{AT} OTEL_EBPF_LOG_LEVEL=DEBUG", "DaemonSet"),
+    Write(f"kubectl set resources deploy/{AT} --limits=memory=1Gi", "Deployment"),
+    Write(f"kubectl label ds {AT} team=platform", "DaemonSet"),
+    Write(f"kubectl label cm/{AT} team=platform -o json", "ConfigMap"),
+    Write(f"kubectl annotate cm {AT} prometheus.io/scrape=true", "ConfigMap"),
+    Write(f"kubectl scale deploy {AT} --replicas=2", "Deployment"),
+    Write("kubectl apply -f -", "DaemonSet", APPLIED["DaemonSet"]),
+    Write("kubectl apply -f - -o yaml", "ConfigMap", APPLIED["ConfigMap"]),
+    Write("kubectl apply --server-side -f -", "ConfigMap", {**OURS_NOW["ConfigMap"]}),
+    Write("kubectl replace -f -", "DaemonSet", APPLIED["DaemonSet"]),
+    Write("kubectl replace -f -", "ConfigMap", APPLIED["ConfigMap"]),
+    Write(f"kubectl delete ds {AT}", "DaemonSet"),
+    Write(f"kubectl delete cm/{AT} -o name", "ConfigMap"),
+    Write("kubectl delete -f -", "ConfigMap", OURS_NOW["ConfigMap"]),
+    Write(
+        f"kubectl delete cm -n {NAMESPACE} -l app.kubernetes.io/part-of=obi,app.kubernetes.io/component=raced",
+        "ConfigMap",
+    ),
+    Write(f"kubectl delete pod {AT} --grace-period=5", "Pod"),
+]
+
+
+@pytest.mark.parametrize("write", PINNED, ids=lambda write: write.command[:60])
+async def test_what_is_no_longer_as_it_was_judged_is_not_written(start: Start, write: Write) -> None:
+    async with start() as raced:
+        writer = raced.writer
+        for name, strike in (("relabel", writer.relabel), ("swap", writer.swap)):
+            writer.fresh(write.kind)
+            left: list[Any] = []
+
+            def race() -> None:
+                strike(write.kind)  # noqa: B023 - it runs within this turn of the loop
+                left.append(content(writer.live(write.kind)))  # noqa: B023
+
+            code, said = await raced.run(write.command, write.stdin, race)
+            assert (name, code, "changed between check and use" in said) == (name, "conflict", True), said
+            assert left == [content(writer.live(write.kind))], name
+            assert CANARY not in said
+        # And without a race it is done: the precondition refuses nothing else.
+        writer.fresh(write.kind)
+        was = content(writer.live(write.kind))
+        code, said = await raced.run(write.command, write.stdin, None)
+        assert code == "0", said
+        assert content(writer.live(write.kind)) != was or "server-side" in write.command
+        writer.remove(write.kind)
+
+
+def content(body: dict[str, Any] | None) -> Any:
+    """What somebody could have changed, and which object it is."""
+    if body is None:
+        return None
+    kept = {key: body["metadata"].get(key) for key in ("uid", "labels", "annotations", "deletionTimestamp")}
+    annotations = {key: value for key, value in (kept["annotations"] or {}).items() if "deployment." not in key}
+    return {**kept, "annotations": annotations, "spec": body.get("spec"), "data": body.get("data")}
+
+
+# --- documents: what is not there yet, and several at once ---
+
+
+async def test_what_comes_to_be_in_between_is_not_taken_over(start: Start) -> None:
+    """Nothing was there when it was checked, and ``apply`` would change what is there now; ``create`` does not."""
+    async with start() as raced:
+        writer = raced.writer
+        for verb in ("apply", "create"):
+            writer.remove("ConfigMap")
+            code, said = await raced.run(
+                f"kubectl {verb} -f -", OURS_NOW["ConfigMap"], lambda: writer.make(FOREIGN["ConfigMap"])
+            )
+            assert code == ("conflict" if verb == "apply" else "1"), said
+            assert "AlreadyExists" in said
+            assert (writer.live("ConfigMap") or {})["data"] == FOREIGN["ConfigMap"]["data"]
+        writer.remove("ConfigMap")
+
+
+async def test_a_batch_is_created_and_changed_for_the_states_that_were_judged(start: Start) -> None:
+    batch = {"apiVersion": "v1", "kind": "List", "items": [APPLIED["DaemonSet"], APPLIED["ConfigMap"]]}
+    async with start() as raced:
+        writer = raced.writer
+        writer.fresh("DaemonSet")
+        writer.remove("ConfigMap")
+        code, said = await raced.run("kubectl apply -f -", batch, None)
+        assert code == "0" and "configmap/obi-raced created" in said and "daemonset.apps/obi-raced patched" in said
+        assert (writer.live("ConfigMap") or {})["data"] == APPLIED["ConfigMap"]["data"]
+        again = await raced.run("kubectl apply -f -", batch, None)
+        assert again[0] == "0" and again[1].count("(no change)") == 2, again
+        writer.fresh("DaemonSet")
+        code, said = await raced.run("kubectl apply -f -", batch, lambda: writer.swap("DaemonSet"))
+        assert code == "conflict", said
+        assert image(writer) == "registry.test/shop:1"
+        writer.remove("ConfigMap")
+        writer.remove("DaemonSet")
+
+
+@pytest.mark.parametrize("verb", ["apply", "replace", "apply --server-side"])
+async def test_a_precondition_of_the_caller_is_kept(start: Start, verb: str) -> None:
+    """The document was read some time ago, and names the state that it was made from."""
+    async with start() as raced:
+        raced.writer.fresh("ConfigMap")
+        old = raced.writer.live("ConfigMap") or {}
+        raced.writer.relabel("ConfigMap")
+        raced.writer.api.request(
+            "PATCH",
+            raced.writer.path("ConfigMap"),
+            json.dumps({"metadata": {"labels": OURS}}).encode(),
+            "application/merge-patch+json",
+        ).require("label it as it was")
+        document = {**APPLIED["ConfigMap"], "metadata": {**metadata(OURS)}}
+        document["metadata"]["resourceVersion"] = old["metadata"]["resourceVersion"]
+        code, said = await raced.run(f"kubectl {verb} -f -", document, None)
+        assert (code, "it changed since it was read" in said) == ("denied", True), said
+        assert (raced.writer.live("ConfigMap") or {})["data"] == OURS_NOW["ConfigMap"]["data"]
+        raced.writer.remove("ConfigMap")
+
+
+# --- a revision that is poisoned after it was judged ---
+
+
+async def test_undo_brings_back_the_template_that_was_judged(start: Start) -> None:
+    async with start() as raced:
+        writer = raced.writer
+        writer.fresh("DaemonSet")
+        wait_until("a revision", lambda: len(revisions(writer)) == 1, within_s=20)
+        assert (await raced.run(f"kubectl set image ds/{AT} obi=otel/ebpf-instrument:v0.10.0", None, None))[0] == "0"
+        wait_until("two revisions", lambda: len(revisions(writer)) == 2, within_s=20)
+
+        def poison() -> None:
+            first = min(revisions(writer), key=lambda body: body["revision"])
+            template = json.loads(json.dumps(first["data"]))
+            template["spec"]["template"]["spec"]["containers"][0]["image"] = "registry.test/shop:1"
+            path = f"/apis/apps/v1/namespaces/{NAMESPACE}/controllerrevisions/{first['metadata']['name']}"
+            # Its data cannot be changed: it is made again.
+            writer.api.request("DELETE", path)
+            metadata = {key: first["metadata"][key] for key in ("name", "namespace", "labels", "ownerReferences")}
+            made = {**first, "metadata": metadata, "data": template}
+            writer.api.post(path.rpartition("/")[0], made).require("poison a revision")
+
+        code, said = await raced.run(f"kubectl rollout undo ds/{AT} --to-revision=1", None, poison)
+        assert (code, image(writer)) == ("0", OBI), said
+        for name, strike in (("relabel", writer.relabel), ("swap", writer.swap)):
+            code, said = await raced.run(f"kubectl rollout undo ds/{AT}", None, lambda: strike("DaemonSet"))  # noqa: B023
+            assert (name, code) == (name, "conflict"), said
+            writer.fresh("DaemonSet")
+            wait_until("a revision", lambda: len(revisions(writer)) >= 1, within_s=20)
+            await raced.run(f"kubectl set image ds/{AT} obi=otel/ebpf-instrument:v0.10.0", None, None)
+            wait_until("two revisions", lambda: len(revisions(writer)) == 2, within_s=20)
+        writer.remove("DaemonSet")
+
+
+def revisions(writer: Writer) -> list[dict[str, Any]]:
+    body = writer.api.get(f"/apis/apps/v1/namespaces/{NAMESPACE}/controllerrevisions").body
+    uid = (writer.live("DaemonSet") or {}).get("metadata", {}).get("uid")
+    return [one for one in body["items"] if any(owner["uid"] == uid for owner in one["metadata"]["ownerReferences"])]
+
+
+def image(writer: Writer) -> str:
+    body = writer.live("DaemonSet") or {}
+    return str(body["spec"]["template"]["spec"]["containers"][0]["image"])
+
+
+# --- what can carry no precondition: the remainder, as docs/decisions/0004-remainders.md names it ---
+
+LIST = {"apiVersion": "v1", "kind": "List", "items": [APPLIED["DaemonSet"], APPLIED["ConfigMap"]]}
+REMAINDER = [
+    Write(f"kubectl rollout restart ds/{AT}", "DaemonSet"),
+    Write(f"kubectl rollout pause deploy/{AT}", "Deployment"),
+    Write("kubectl apply -f - -o json", "DaemonSet", LIST),
+]
+
+
+@pytest.mark.parametrize("write", REMAINDER, ids=lambda write: write.command[:60])
+async def test_what_carries_no_precondition_is_looked_at_again(start: Start, write: Write) -> None:
+    async with start() as raced:
+        writer = raced.writer
+        for kind in {write.kind, "ConfigMap"}:
+            writer.fresh(kind)
+        code, said = await raced.run(write.command, write.stdin, lambda: writer.swap(write.kind))
+        assert (code, "another object than the one that was checked" in said) == ("conflict", True), said
+        for kind in {write.kind, "ConfigMap"}:
+            writer.fresh(kind)
+        code, said = await raced.run(write.command, write.stdin, None)
+        assert code == "0", said
+        for kind in {write.kind, "ConfigMap"}:
+            writer.remove(kind)
+
+
+async def test_a_server_side_apply_of_what_was_not_there_is_looked_at_again(start: Start) -> None:
+    async with start() as raced:
+        raced.writer.remove("ConfigMap")
+        foreign = {**FOREIGN["ConfigMap"], "data": {"shop.txt": CANARY}}
+        code, said = await raced.run(
+            "kubectl apply --server-side -f -", OURS_NOW["ConfigMap"], lambda: raced.writer.make(foreign)
+        )
+        assert (code, "would not pass" in said) == ("conflict", True), said
+        raced.writer.remove("ConfigMap")
+
+
+# --- luck, besides: many writers and no pause ---
+
+
+async def test_a_writer_that_never_rests_is_never_written_over(start: Start) -> None:
+    """OBI's object and another's change places as fast as they can; OBI's change must never be in the other's."""
+    touched: list[Any] = []
+    stop = threading.Event()
+
+    async with start() as raced:
+        writer = raced.writer
+
+        def strike() -> None:
+            while not stop.is_set():
+                for document in (OURS_NOW["ConfigMap"], config(f"text: {CANARY}", THEIRS)):
+                    writer.api.request("DELETE", writer.path("ConfigMap"))
+                    writer.api.post(PATHS["ConfigMap"], document)
+                    stop.wait(0.02)
+                    live = writer.live("ConfigMap")
+                    if live and live["metadata"]["labels"].get("app.kubernetes.io/part-of") == "shop":
+                        touched.extend(key for key in live["metadata"]["labels"] if key not in THEIRS)
+
+        thread = threading.Thread(target=strike)
+        thread.start()
+        codes: list[str] = []
+        try:
+            until = asyncio.get_running_loop().time() + STRESS_S
+            while asyncio.get_running_loop().time() < until:
+                for command in (f"kubectl label cm {AT} team=platform", f"kubectl delete cm {AT} --wait=false"):
+                    code, said = await raced.run(command, None, None)
+                    codes.append(code)
+                    assert CANARY not in said
+        finally:
+            stop.set()
+            thread.join()
+        writer.remove("ConfigMap")
+    assert touched == []
+    assert set(codes) <= {"0", "conflict", "not_found", "denied", "program_failed"} and len(codes) > 10
