@@ -1,0 +1,205 @@
+"""Which nodes OBI runs on, and why not on the others: from its DaemonSet, its pods and the nodes, as JSON data.
+
+Source of the scheduling facts: Kubernetes' documentation of DaemonSets ("Taints and tolerations") and of node affinity.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from obi_mcp.obi.capabilities import OLDEST_KERNEL
+from obi_mcp.obi.symptoms import symptom_of_end
+
+Object = Mapping[str, Any]
+State = Literal["healthy", "unhealthy", "uncovered"]
+
+ARCHITECTURES = frozenset({"amd64", "arm64"})
+"""What OBI's images are built for. Source: doc."""
+_KERNEL = re.compile(r"(\d+)\.(\d+)")
+# Every pod of a DaemonSet gets these from its controller.
+_TOLERATED_BY_ALL = frozenset(
+    f"node.kubernetes.io/{name}"
+    for name in ("not-ready", "unreachable", "disk-pressure", "memory-pressure", "pid-pressure", "unschedulable")
+)
+_TOLERATED_ON_HOST_NETWORK = "node.kubernetes.io/network-unavailable"
+_BLOCKING = frozenset({"NoSchedule", "NoExecute"})
+
+
+@dataclass(frozen=True, slots=True)
+class NodeCoverage:
+    """One node. ``why`` is empty for a healthy one; otherwise one sentence, and ``next_step`` says what to do."""
+
+    node: str
+    state: State
+    pod: str | None = None
+    why: str = ""
+    next_step: str = ""
+
+
+def cover(workload: Object, pods: Sequence[Object], nodes: Sequence[Object]) -> tuple[NodeCoverage, ...]:
+    """One entry per node, by name. ``pods`` are the workload's own."""
+    by_node: dict[str, Object] = {}
+    for pod in pods:
+        name = str(_at(pod, "spec", "nodeName") or "")
+        # While a pod is replaced there are two of them: the one that stays counts.
+        if name and (name not in by_node or not _at(pod, "metadata", "deletionTimestamp")):
+            by_node[name] = pod
+    return tuple(
+        _of_node(workload, node, by_node.get(name_of(node))) for node in sorted(nodes, key=name_of) if name_of(node)
+    )
+
+
+def name_of(thing: Object) -> str:
+    """metadata.name"""
+    return str(_at(thing, "metadata", "name") or "")
+
+
+def is_ready(pod: Object) -> bool:
+    """Whether the pod's condition Ready is true."""
+    return any(
+        condition.get("type") == "Ready" and condition.get("status") == "True"
+        for condition in _at(pod, "status", "conditions") or ()
+    )
+
+
+def restarts(pod: Object) -> int:
+    """How often the pod's containers were started again."""
+    return sum(int(status.get("restartCount", 0)) for status in _at(pod, "status", "containerStatuses") or ())
+
+
+def trouble(pod: Object) -> tuple[str, str]:
+    """Why a pod is not well, in a sentence, and what to do; empty for one that is."""
+    for status in _at(pod, "status", "containerStatuses") or ():
+        waiting = _at(status, "state", "waiting", "reason")
+        ended = _at(status, "state", "terminated") or _at(status, "lastState", "terminated") or {}
+        reason = str(ended.get("reason") or "")
+        if waiting == "CrashLoopBackOff" or (waiting is None and _at(status, "state", "terminated")):
+            code = ended.get("exitCode")
+            return _ended(
+                f"its container {status.get('name')} ends again and again ({reason}, exit code {code})", reason
+            )
+        if waiting:
+            return _ended(f"its container {status.get('name')} waits: {waiting}", str(waiting))
+    if is_ready(pod):
+        return "", ""
+    phase = str(_at(pod, "status", "phase") or "Unknown")
+    if _at(pod, "metadata", "deletionTimestamp"):
+        return "the pod is being deleted", "wait for its successor"
+    said = str(_at(pod, "status", "message") or "")
+    why = f"the pod is {phase} and not ready" + (f": {said}" if said else "")
+    return why, "read its events: kubectl events --for pod/NAME, and its logs"
+
+
+def _ended(why: str, reason: str) -> tuple[str, str]:
+    symptom = symptom_of_end(reason)
+    if symptom is None:
+        return why, "read its last lines: kubectl logs POD --previous"
+    return f"{why}: {symptom.cause}", symptom.way_out
+
+
+def _of_node(workload: Object, node: Object, pod: Object | None) -> NodeCoverage:
+    name = name_of(node)
+    if pod is None:
+        why, step = _not_scheduled(workload, node)
+        return NodeCoverage(name, "uncovered", None, why, step)
+    why, step = trouble(pod)
+    return NodeCoverage(name, "unhealthy" if why else "healthy", name_of(pod), why, step)
+
+
+def _not_scheduled(workload: Object, node: Object) -> tuple[str, str]:
+    pod = _at(workload, "spec", "template", "spec") or {}
+    labels = _at(node, "metadata", "labels") or {}
+    for key, value in (pod.get("nodeSelector") or {}).items():
+        if labels.get(key) != value:
+            return (
+                f"the node selector wants {key}={value}, the node has {labels.get(key)!r}",
+                "change spec.nodeSelector",
+            )
+    required = _at(pod, "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution") or {}
+    terms = required.get("nodeSelectorTerms") or ()
+    if terms and not any(_term_fits(term, labels, name_of(node)) for term in terms):
+        return "the node does not fit the required node affinity", "change spec.affinity.nodeAffinity"
+    for taint in _at(node, "spec", "taints") or ():
+        if taint.get("effect") in _BLOCKING and not _tolerated(taint, pod):
+            shown = f"{taint.get('key')}{'=' + taint['value'] if taint.get('value') else ''}:{taint.get('effect')}"
+            return f"the taint {shown} is not tolerated", f"add a toleration for {taint.get('key')}"
+    return _unfit(node)
+
+
+def _unfit(node: Object) -> tuple[str, str]:
+    """What keeps OBI from running there though nothing keeps the pod from being placed."""
+    info = _at(node, "status", "nodeInfo") or {}
+    architecture = str(info.get("architecture", ""))
+    if architecture and architecture not in ARCHITECTURES:
+        return f"the architecture {architecture} has no image of OBI", "leave it out by a node selector"
+    found = _KERNEL.match(str(info.get("kernelVersion", "")))
+    if found and (int(found[1]), int(found[2])) < OLDEST_KERNEL and ".el8" not in info["kernelVersion"]:
+        return f"the kernel {info['kernelVersion']} is older than 5.8", "use a newer node image"
+    if not _node_ready(node):
+        return "the node is not ready", "look at the node; OBI follows when it is back"
+    return (
+        "no pod was placed there, though nothing in the node's taints, labels or kernel says why",
+        "read the DaemonSet's events: kubectl events --for daemonset/NAME",
+    )
+
+
+def _node_ready(node: Object) -> bool:
+    return any(
+        condition.get("type") == "Ready" and condition.get("status") == "True"
+        for condition in _at(node, "status", "conditions") or ()
+    )
+
+
+def _tolerated(taint: Object, pod: Object) -> bool:
+    key = taint.get("key")
+    if key in _TOLERATED_BY_ALL or (key == _TOLERATED_ON_HOST_NETWORK and pod.get("hostNetwork")):
+        return True
+    return any(_tolerates(toleration, taint) for toleration in pod.get("tolerations") or ())
+
+
+def _tolerates(toleration: Object, taint: Object) -> bool:
+    if toleration.get("effect") not in {None, "", taint.get("effect")}:
+        return False
+    if toleration.get("operator", "Equal") == "Exists":
+        return toleration.get("key") in {None, "", taint.get("key")}
+    return toleration.get("key") == taint.get("key") and toleration.get("value", "") == taint.get("value", "")
+
+
+def _term_fits(term: Object, labels: Mapping[str, str], name: str) -> bool:
+    expressions = term.get("matchExpressions") or ()
+    fields = term.get("matchFields") or ()
+    if not expressions and not fields:
+        return False
+    return all(_fits(entry, labels.get(entry.get("key", ""))) for entry in expressions) and all(
+        entry.get("key") == "metadata.name" and _fits(entry, name) for entry in fields
+    )
+
+
+def _fits(entry: Object, value: str | None) -> bool:
+    values: Iterable[str] = entry.get("values") or ()
+    match entry.get("operator"):
+        case "In":
+            return value in set(values)
+        case "NotIn":
+            return value not in set(values)
+        case "Exists":
+            return value is not None
+        case "DoesNotExist":
+            return value is None
+        case "Gt" | "Lt" as operator:
+            wanted = next(iter(values), "")
+            if value is None or not value.isdigit() or not wanted.isdigit():
+                return False
+            return int(value) > int(wanted) if operator == "Gt" else int(value) < int(wanted)
+    return False
+
+
+def _at(thing: Any, *path: str) -> Any:
+    for step in path:
+        if not isinstance(thing, Mapping):
+            return None
+        thing = thing.get(step)
+    return thing

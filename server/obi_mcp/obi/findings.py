@@ -1,0 +1,57 @@
+"""A finding: something that is so, how it is known, and what to do about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Severity(IntEnum):
+    """How bad it is. Only errors make a verdict bad."""
+
+    INFO = 0
+    WARNING = 1
+    ERROR = 2
+
+    @property
+    def label(self) -> str:
+        return self.name.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """``what`` is one sentence; ``evidence`` what was seen (untrusted text); ``next_step`` what to do."""
+
+    id: str
+    severity: Severity
+    what: str
+    evidence: str = ""
+    next_step: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        """Without what is empty."""
+        parts = {
+            "id": self.id,
+            "severity": self.severity.label,
+            "what": self.what,
+            "evidence": self.evidence,
+            "next_step": self.next_step,
+        }
+        return {name: text for name, text in parts.items() if text}
+
+
+def worst_first(findings: list[Finding]) -> list[Finding]:
+    """Errors, then warnings, then the rest; each in the order in which it was found."""
+    return sorted(findings, key=lambda finding: -finding.severity)
+
+
+def findings_text(findings: list[Finding]) -> list[str]:
+    """Each as a line or two."""
+    lines = []
+    for finding in findings:
+        lines.append(f"{finding.severity.label}: {finding.what}")
+        if finding.evidence:
+            lines.append(f"  seen: {finding.evidence[:300]}")
+        if finding.next_step:
+            lines.append(f"  next: {finding.next_step}")
+    return lines

@@ -1,0 +1,168 @@
+"""``obi_k8s_generate_daemonset`` and ``obi_k8s_generate_sidecar``: manifests as text; nothing is written anywhere."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from obi_mcp.config import Settings
+from obi_mcp.errors import InvalidArgument, InvalidDocument
+from obi_mcp.obi.capabilities import Feature, needed
+from obi_mcp.obi.config import validate
+from obi_mcp.obi.manifests import Environment, Format, Install, Sidecar, installed_objects, render, sidecar_patch
+from obi_mcp.obi.manifests.install import REPOSITORY, VERSION
+from obi_mcp.obi.manifests.objects import config_text
+from obi_mcp.obi.manifests.render import PLACEHOLDER
+from obi_mcp.policy.yaml_writer import to_yaml
+from obi_mcp.toolsets.base import Schema, Services, ToolCall, ToolResult, ToolSpec
+from obi_mcp.toolsets.kubernetes.place import name
+from obi_mcp.toolsets.kubernetes.schema import arguments, result
+
+DAEMONSET = "obi_k8s_generate_daemonset"
+SIDECAR = "obi_k8s_generate_sidecar"
+MAX_CONFIG = 262_144
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_PORTS = re.compile(r"\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*")
+_TEXT: Schema = {"type": "string", "maxLength": 512}
+_PORT: Schema = {"type": "integer", "minimum": 1, "maximum": 65535}
+
+
+def daemonset_spec(settings: Settings) -> ToolSpec:
+    """The tool for OBI on every node."""
+    properties: dict[str, Schema] = {
+        "environment": {"type": "string", "enum": [str(entry) for entry in Environment], "default": "production"},
+        "features": {
+            "type": "array",
+            "items": {"type": "string", "enum": [str(feature) for feature in Feature]},
+            "default": ["application"],
+        },
+        "namespace": {"type": "string", "maxLength": 63, "default": settings.scope.default_namespace},
+        "image": {**_TEXT, "default": REPOSITORY},
+        "version": {**_TEXT, "default": VERSION},
+        "otlp_endpoint": {**_TEXT, "description": "URL; ${HOST_IP} is the node."},
+        "prometheus_port": {**_PORT, "default": 9090},
+        "privileged": {"type": "boolean", "default": False},
+        "config": {"type": "string", "maxLength": MAX_CONFIG, "description": "OBI's own YAML, instead of a made one."},
+        "k8s_cache": {"type": "boolean", "default": False},
+        "service_monitor": {"type": "boolean", "default": False},
+        "format": {"type": "string", "enum": [str(form) for form in Format], "default": "yaml"},
+    }
+    return ToolSpec(
+        name=DAEMONSET,
+        title="Write manifests for OBI on every node",
+        description=(
+            "Writes Namespace, ServiceAccount, RBAC, ConfigMap, DaemonSet and Service for OBI, with the least "
+            "capabilities for the features; applies nothing. Apply the YAML with obi_kubectl `kubectl apply -f -`."
+        ),
+        input_schema=arguments(properties),
+        output_schema=result("files", "object", notes={"type": "array"}),
+        run=_run_daemonset,
+        open_world=False,
+    )
+
+
+def sidecar_spec(settings: Settings) -> ToolSpec:
+    """The tool for OBI beside one container."""
+    properties: dict[str, Schema] = {
+        "deployment": {"type": "string", "maxLength": 253, "minLength": 1},
+        "namespace": {"type": "string", "maxLength": 63, "minLength": 1},
+        "open_port": {**_TEXT, "description": "Ports of the application: 8080 or 80,8000-8999."},
+        "image": {**_TEXT, "default": REPOSITORY},
+        "version": {**_TEXT, "default": VERSION},
+        "otlp_endpoint": _TEXT,
+        "prometheus_port": _PORT,
+        "privileged": {"type": "boolean", "default": False},
+    }
+    return ToolSpec(
+        name=SIDECAR,
+        title="Write the patch that adds OBI as a sidecar",
+        description=(
+            "Writes the strategic merge patch that puts OBI beside the containers of one Deployment, and the command "
+            "that applies it; applies nothing. For whole nodes use obi_k8s_generate_daemonset."
+        ),
+        input_schema=arguments(properties, ("deployment", "namespace", "open_port")),
+        output_schema=result("files", "object", command={"type": "string"}, notes={"type": "array"}),
+        run=_run_sidecar,
+        open_world=False,
+    )
+
+
+async def _run_daemonset(services: Services, call: ToolCall) -> ToolResult:
+    given, scope = call.arguments, services.settings.scope
+    namespace = name(given.get("namespace", scope.default_namespace), "namespace")
+    features = tuple(dict.fromkeys(Feature(text) for text in given.get("features", ["application"])))
+    if not features:
+        raise InvalidArgument("features is empty", "name at least one, such as application")
+    install = Install(
+        namespace=namespace,
+        environment=Environment(given.get("environment", "production")),
+        features=features,
+        repository=given.get("image", REPOSITORY),
+        version=_version(given),
+        otlp_endpoint=given.get("otlp_endpoint"),
+        prometheus_port=given.get("prometheus_port", 9090),
+        privileged=given.get("privileged", False),
+        config=given.get("config"),
+        cache=given.get("k8s_cache", False),
+        service_monitor=given.get("service_monitor", False),
+    )
+    notes = _judged(install)
+    form = Format(given.get("format", "yaml"))
+    files = render(install, form)
+    if form in {Format.ARGOCD, Format.FLUX}:
+        notes.append(f"replace {PLACEHOLDER.url} by the repository that holds the folder {PLACEHOLDER.path}/")
+    if namespace not in scope.namespaces:
+        notes.append(f"{namespace} is not in scope.namespaces: this server would refuse to apply it")
+    return _files(files, notes, [thing.kind for thing in installed_objects(install)])
+
+
+async def _run_sidecar(services: Services, call: ToolCall) -> ToolResult:
+    given = call.arguments
+    if not _PORTS.fullmatch(given["open_port"]):
+        raise InvalidArgument(f"{given['open_port'][:80]!r} is no list of ports", "write 8080, or 80,443,8000-8999")
+    sidecar = Sidecar(
+        deployment=name(given["deployment"], "deployment"),
+        namespace=name(given["namespace"], "namespace"),
+        open_port=given["open_port"],
+        image=f"{given.get('image', REPOSITORY)}:{_version(given)}",
+        otlp_endpoint=given.get("otlp_endpoint"),
+        prometheus_port=given.get("prometheus_port"),
+        privileged=given.get("privileged", False),
+    )
+    notes = []
+    if sidecar.namespace not in services.settings.scope.instrumented_namespaces:
+        notes.append(f"{sidecar.namespace} is not in scope.instrumented_namespaces: this server would refuse the patch")
+    patch = sidecar_patch(sidecar)
+    target = f"deployment {sidecar.deployment} -n {sidecar.namespace}"
+    command = f"kubectl patch {target} --type strategic -p '{json.dumps(patch)}'"
+    made = _files({"sidecar-patch.yaml": to_yaml(patch)}, notes, ["Deployment (patch)"])
+    return ToolResult({**made.structured, "command": command}, made.text)
+
+
+def _version(given: Mapping[str, Any]) -> str:
+    version = str(given.get("version", VERSION))
+    if not _TAG.fullmatch(version):
+        raise InvalidArgument(f"{version[:80]!r} is no version", "an image tag such as v0.11.0")
+    return version
+
+
+def _judged(install: Install) -> list[str]:
+    """Notes about the configuration. Raises: InvalidDocument where OBI would not do what is asked."""
+    findings = validate(config_text(install), version=install.version.removeprefix("v"))
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors:
+        raise InvalidDocument(f"OBI's configuration: {errors[0]}", "mend it, or leave config out", line=errors[0].line)
+    notes = [str(finding) for finding in findings]
+    wanted = needed(install.features)
+    if install.privileged:
+        notes.append(f"privileged: {', '.join(wanted.capabilities)} would be enough for {', '.join(install.features)}")
+    else:
+        notes += [f"{fact.cause}: {', '.join(fact.capabilities)} ({fact.source}: {fact.why})" for fact in wanted.facts]
+    return notes
+
+
+def _files(files: Mapping[str, str], notes: list[str], kinds: list[str]) -> ToolResult:
+    text = "\n".join([f"wrote {', '.join(files)}: {', '.join(kinds)}", *notes, *files.values()])
+    return ToolResult({"files": dict(files), "notes": notes}, text)

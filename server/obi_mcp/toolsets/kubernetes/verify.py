@@ -1,0 +1,206 @@
+"""``obi_k8s_verify_deployment``: a verdict, each finding with evidence and the next step."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from obi_mcp.errors import Denied, NotFound, ObiMcpError
+from obi_mcp.obi.coverage import NodeCoverage, is_ready, name_of, restarts
+from obi_mcp.obi.findings import Finding, Severity, findings_text, worst_first
+from obi_mcp.obi.symptoms import symptoms_in
+from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
+from obi_mcp.toolsets.kubernetes.place import PLACE, Place
+from obi_mcp.toolsets.kubernetes.schema import arguments, result
+from obi_mcp.toolsets.kubernetes.survey import Object, Survey, Workload, survey
+
+NAME = "obi_k8s_verify_deployment"
+SAMPLE = 5
+"""Pods whose log and metrics are looked into: on a thousand nodes the same thing is wrong on many."""
+TAIL = 200
+MANY_RESTARTS = 3
+SMALLEST_LIMIT_MIB = 512
+_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(Ki|Mi|Gi|k|M|G)?")
+_MIB = {"": 1 / 1048576, "k": 1 / 1048.576, "M": 1 / 1.048576, "G": 953.67, "Ki": 1 / 1024, "Mi": 1.0, "Gi": 1024.0}
+# What a Go program serves of itself; a blind OBI serves nothing else.
+_NOT_OBIS = ("promhttp_", "go_", "process_")
+_NAMED_AT_MOST = 5
+
+
+def spec() -> ToolSpec:
+    """The tool."""
+    return ToolSpec(
+        name=NAME,
+        title="Verify OBI in a cluster",
+        description=(
+            "Says whether OBI runs on every node and telemetry comes out, or what is wrong, with evidence and the next "
+            "step. Exit code 1 in `obi-mcp call` if something is."
+        ),
+        input_schema=arguments(PLACE),
+        output_schema=result("verdict", "string", healthy={"type": "boolean"}, findings={"type": "array"}),
+        run=run,
+    )
+
+
+async def run(services: Services, call: ToolCall) -> ToolResult:
+    """The verdict over everything of OBI's in the place."""
+    place = Place.of(NAME, call)
+    seen = await survey(services, place)
+    findings: list[Finding] = []
+    if not seen.workloads:
+        what = f"no DaemonSet of OBI's is in {place.namespace or 'any namespace'}"
+        findings.append(
+            Finding("absent", Severity.ERROR, what, "", "obi_k8s_generate_daemonset writes one; or name its namespace")
+        )
+    for number, workload in enumerate(seen.workloads):
+        if call.progress:
+            await call.progress(number, len(seen.workloads), f"looking at {workload.namespace}/{workload.name}")
+        findings += _rollout(workload) + _nodes(workload.coverage) + _pods(workload)
+        findings += await _inside(services, place, workload)
+    ordered = worst_first(findings)
+    healthy = not any(finding.severity is Severity.ERROR for finding in ordered)
+    verdict = _verdict(seen)
+    structured: dict[str, Any] = {
+        "verdict": verdict,
+        "healthy": healthy,
+        "findings": [finding.as_json() for finding in ordered],
+    }
+    return ToolResult(structured, "\n".join([verdict, *findings_text(ordered)]), exit_code=0 if healthy else 1)
+
+
+def _verdict(seen: Survey) -> str:
+    if not seen.workloads:
+        return f"0/{seen.nodes} nodes covered"
+    parts = []
+    for workload in seen.workloads:
+        states = [entry.state for entry in workload.coverage]
+        covered, healthy = len(states) - states.count("uncovered"), states.count("healthy")
+        name = f"{workload.namespace}/{workload.name}: " if len(seen.workloads) > 1 else ""
+        parts.append(f"{name}{covered}/{seen.nodes} nodes covered, {healthy} healthy")
+    return "; ".join(parts)
+
+
+def _rollout(workload: Workload) -> list[Finding]:
+    status, metadata = workload.body.get("status") or {}, workload.body["metadata"]
+    name = f"{workload.namespace}/{workload.name}"
+    if int(status.get("observedGeneration", 0)) < int(metadata.get("generation", 0)):
+        what = f"the last change of {name} has not been taken up yet"
+        return [Finding("generation", Severity.WARNING, what, "", "wait, and verify again")]
+    updated = int(status.get("updatedNumberScheduled", 0))
+    if updated < workload.desired:
+        what = f"{updated} of {workload.desired} pods of {name} have its last change"
+        step = f"kubectl rollout status ds/{workload.name} -n {workload.namespace} --timeout=60s"
+        return [Finding("rollout", Severity.WARNING, what, "", step)]
+    return []
+
+
+def _nodes(coverage: tuple[NodeCoverage, ...]) -> list[Finding]:
+    """Nodes in the same trouble are one finding."""
+    groups: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    for entry in coverage:
+        if entry.state != "healthy":
+            groups[entry.state, entry.why, entry.next_step].append(entry.node)
+    found = []
+    for (state, why, step), nodes in groups.items():
+        named = ", ".join(nodes[:_NAMED_AT_MOST]) + (f" and {len(nodes) - 5} more" if len(nodes) > 5 else "")
+        # A taint or a selector that keeps OBI away may be meant; a pod that is there and not well never is.
+        severity = Severity.WARNING if state == "uncovered" else Severity.ERROR
+        said = "have no OBI" if state == "uncovered" else "have an OBI that is not well"
+        found.append(Finding(state, severity, f"{len(nodes)} nodes {said}: {why}", named, step))
+    return found
+
+
+def _pods(workload: Workload) -> list[Finding]:
+    found = []
+    often = sorted(((restarts(pod), name_of(pod)) for pod in workload.pods), reverse=True)
+    often = [(count, name) for count, name in often if count > MANY_RESTARTS]
+    if often:
+        shown = ", ".join(f"{name} ({count})" for count, name in often[:_NAMED_AT_MOST])
+        step = f"kubectl logs {often[0][1]} -n {workload.namespace} --previous --tail=50"
+        found.append(Finding("restarts", Severity.WARNING, f"{len(often)} pods restarted often", shown, step))
+    versions = workload.versions()
+    if len(versions) > 1:
+        shown = ", ".join(f"{count} × {version}" for version, count in versions.items())
+        what = f"{len(versions)} versions run at once"
+        found.append(Finding("versions", Severity.WARNING, what, shown, "wait for the rollout, or look why it stopped"))
+    return found + _limits(workload)
+
+
+def _limits(workload: Workload) -> list[Finding]:
+    container: Object = (workload.body["spec"]["template"]["spec"].get("containers") or ({},))[0]
+    limit = str(((container.get("resources") or {}).get("limits") or {}).get("memory", ""))
+    match = _QUANTITY.fullmatch(limit)
+    if not limit:
+        what = f"{workload.namespace}/{workload.name} has no memory limit"
+        return [Finding("limits", Severity.INFO, what, "", "set resources.limits.memory to about 2Gi")]
+    if match and float(match[1]) * _MIB[match[2] or ""] < SMALLEST_LIMIT_MIB:
+        what = f"the memory limit {limit} is small: BPF maps alone take about 340 MiB at the start"
+        return [Finding("limits", Severity.WARNING, what, "", "request 512Mi and set the limit to about 2Gi")]
+    return []
+
+
+async def _inside(services: Services, place: Place, workload: Workload) -> list[Finding]:
+    """What a few pods say and serve: those that are not well first."""
+    sample = sorted(workload.pods, key=is_ready)[:SAMPLE]
+    asked = [_log(services, place, workload, pod) for pod in sample]
+    asked += [_metrics(services, place, workload, pod) for pod in sample if is_ready(pod)]
+    found: dict[str, list[Finding]] = defaultdict(list)
+    for findings in await asyncio.gather(*asked):
+        for finding in findings:
+            found[finding.id].append(finding)
+    return [_of_several(same, len(sample)) for same in found.values()]
+
+
+def _of_several(same: list[Finding], looked_at: int) -> Finding:
+    """The same thing seen at several pods is one finding."""
+    if len(same) == 1 or same[0].id == "metrics.port":
+        return same[0]
+    worst = max(same, key=lambda finding: finding.severity)
+    return replace(worst, what=f"{worst.what} (and {len(same) - 1} more of the {looked_at} pods looked at)")
+
+
+async def _log(services: Services, place: Place, workload: Workload, pod: Object) -> list[Finding]:
+    previous = "" if is_ready(pod) or not restarts(pod) else " --previous"
+    command = f"kubectl logs {name_of(pod)} -n {workload.namespace} --tail={TAIL}{previous}"
+    try:
+        reading = await services.enforcer.read_logs(place.call(command))
+    except (Denied, NotFound) as error:
+        return [Finding("log", Severity.INFO, f"the log of {name_of(pod)} was not read", error.message)]
+    lines = [line for log in reading.logs for line in log.text.splitlines()]
+    severity = Severity.WARNING if is_ready(pod) else Severity.ERROR
+    return [
+        Finding(f"log.{symptom.id}", severity, f"{name_of(pod)}: {symptom.cause}", symptom.evidence, symptom.way_out)
+        for symptom in symptoms_in(lines)
+    ]
+
+
+async def _metrics(services: Services, place: Place, workload: Workload, pod: Object) -> list[Finding]:
+    port = metrics_port(pod)
+    if port is None:
+        what = f"{workload.namespace}/{workload.name} declares no port, so its telemetry cannot be seen from here"
+        return [Finding("metrics.port", Severity.INFO, what, "", "set prometheus_export.port and declare it as a port")]
+    path = f"/api/v1/namespaces/{workload.namespace}/pods/{name_of(pod)}:{port}/proxy/metrics"
+    try:
+        answer = await services.enforcer.run(place.call(f"kubectl get --raw {path}"))
+    except ObiMcpError as error:
+        what = f"{name_of(pod)} does not serve its metrics"
+        return [Finding("metrics", Severity.ERROR, what, error.message, error.hint or "read its log")]
+    names = {line.split("{")[0].split(" ")[0] for line in answer.stdout.splitlines() if line and line[0] != "#"}
+    if not any(not metric.startswith(_NOT_OBIS) for metric in names):
+        what = f"{name_of(pod)} answers and serves no metric of OBI's: it looks healthy and sees nothing"
+        return [
+            Finding("metrics.blind", Severity.WARNING, what, ", ".join(sorted(names)[:5]), "read its log: obi_k8s_logs")
+        ]
+    return []
+
+
+def metrics_port(pod: Object) -> int | None:
+    """The port that its first container calls metrics, else its first TCP port."""
+    containers: Sequence[Object] = (pod.get("spec") or {}).get("containers") or ({},)
+    ports = [port for port in containers[0].get("ports") or () if port.get("protocol", "TCP") == "TCP"]
+    named = [port for port in ports if "metrics" in str(port.get("name", ""))]
+    return next((int(port["containerPort"]) for port in [*named, *ports] if "containerPort" in port), None)

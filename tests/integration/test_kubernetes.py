@@ -1,0 +1,102 @@
+"""The kubernetes toolset against the sandbox, through a real MCP client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+import pytest
+from tests.integration.conftest import Serve, Session
+from tests.sandbox.sandbox import Sandbox
+
+pytestmark = [pytest.mark.integration, pytest.mark.anyio]
+
+OBI = {"app.kubernetes.io/part-of": "obi"}
+TOOLSETS = {"OBI_MCP_TOOLSETS": '["kubernetes"]'}
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+async def ask(session: Session, tool: str, **arguments: Any) -> tuple[dict[str, Any], str, bool]:
+    answer = await session.client.call_tool(tool, arguments)
+    text = "\n".join(getattr(part, "text", "") for part in answer.content)
+    return dict(answer.structured_content or {}), text, bool(answer.is_error)
+
+
+async def test_status_shows_every_node_and_no_pod_of_others(serve: Serve, sandbox: Sandbox) -> None:
+    pods = sandbox.pods_by_node()
+    async with serve(**TOOLSETS) as session:
+        seen, text, failed = await ask(session, "obi_k8s_status")
+        page, _, _ = await ask(session, "obi_k8s_status", limit=1, namespace="observability")
+        rest, _, _ = await ask(session, "obi_k8s_status", limit=50, cursor=page["next_cursor"])
+        refused, _, wrong = await ask(session, "obi_k8s_status", namespace="a b")
+    assert not failed, text
+    (workload,) = seen["workloads"]
+    assert (workload["name"], workload["desired"], workload["covered"], seen["nodes"]) == ("obi", 4, 4, 4)
+    assert {pod["name"]: pod["node"] for pod in seen["pods"]} == {name: node for node, name in pods.items()}
+    assert len(page["pods"]) == 1 and len(rest["pods"]) == 3
+    assert wrong and refused["code"] == "invalid_argument"
+
+
+async def test_a_node_that_obi_may_not_use_is_named_with_its_taint(serve: Serve, sandbox: Sandbox) -> None:
+    path = "/api/v1/nodes/kwok-2"
+    taints = sandbox.api.get(path).require("read a node")["spec"].get("taints") or []
+
+    def put(wanted: list[dict[str, str]]) -> None:
+        body = json.dumps({"spec": {"taints": wanted}}).encode()
+        sandbox.api.request("PATCH", path, body, "application/merge-patch+json").require("change its taints")
+
+    put([*taints, {"key": "maintenance", "value": "yes", "effect": "NoExecute"}])
+    try:
+        async with serve(**TOOLSETS) as session:
+            for _ in range(100):
+                seen, text, _ = await ask(session, "obi_k8s_verify_deployment")
+                if "3/4 nodes covered" in seen["verdict"]:
+                    break
+                await asyncio.sleep(0.1)  # until the pod is gone
+    finally:
+        put(taints)
+    finding = next(entry for entry in seen["findings"] if entry["id"] == "uncovered")
+    assert "the taint maintenance=yes:NoExecute is not tolerated" in finding["what"], text
+    assert finding["evidence"] == "kwok-2"
+
+
+async def test_a_pod_that_serves_no_metrics_is_an_error_with_evidence(serve: Serve) -> None:
+    async with serve(**TOOLSETS) as session:
+        seen, text, failed = await ask(session, "obi_k8s_verify_deployment", namespace="observability")
+    assert not failed and not seen["healthy"]  # the simulated pods listen on no port
+    finding = next(entry for entry in seen["findings"] if entry["id"] == "metrics")
+    assert "does not serve its metrics" in finding["what"] and "connection refused" in finding["evidence"], text
+
+
+async def test_nothing_of_obis_is_a_finding_not_a_failure(serve: Serve) -> None:
+    async with serve(**TOOLSETS) as session:
+        seen, text, failed = await ask(session, "obi_k8s_verify_deployment", namespace="kube-system")
+    assert not failed and not seen["healthy"]
+    assert seen["verdict"] == "0/4 nodes covered" and "obi_k8s_generate_daemonset" in text
+
+
+FEATURES = (["application"], ["network"], ["application", "context-propagation", "network"])
+
+
+async def test_generated_manifests_pass_the_road(serve: Serve, sandbox: Sandbox) -> None:
+    """Judged, and taken by the API server in a dry run: what is generated can be applied as it is."""
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "obi-system", "labels": OBI}}
+    async with serve("full", **TOOLSETS) as session:
+        outcome = await session.kubectl("apply -f -", stdin=json.dumps(space))
+        try:
+            assert not outcome.is_error, outcome.text
+            for features in FEATURES:
+                made, text, failed = await ask(
+                    session, "obi_k8s_generate_daemonset", features=features, namespace="obi-system", k8s_cache=True
+                )
+                assert not failed, text
+                outcome = await session.kubectl("apply -f - --dry-run=server", stdin=made["files"]["obi.yaml"])
+                assert not outcome.is_error, outcome.text
+                assert "daemonset.apps/obi created (server dry run)" in outcome.stdout
+        finally:
+            sandbox.api.request("DELETE", "/api/v1/namespaces/obi-system")
