@@ -115,7 +115,9 @@ def _last_applied(
     becomes = _annotation(after.body, LAST_APPLIED)
     if not becomes or becomes == _annotation(before or {}, LAST_APPLIED):
         return
-    if applied is None or _read(becomes) != _as_recorded(applied, after.namespace):
+    recorded = _read(becomes)
+    sent = _as_recorded(applied, after.namespace) if applied is not None else None
+    if not isinstance(recorded, dict) or _as_recorded(recorded, None) != sent:
         path = f"metadata.annotations[{LAST_APPLIED}]"
         yield _found(
             "bookkeeping", "what kubectl would record as applied is not what was sent", path, "leave it to kubectl"
@@ -181,9 +183,11 @@ def _read(text: str) -> Any:
 
 
 def _as_recorded(applied: Mapping[str, Any], namespace: str | None) -> dict[str, Any]:
-    """The document as kubectl records it: with its namespace, and annotations even where there are none."""
+    """The document as it is recorded: with its namespace; and with annotations even where there are none, as kubectl
+    does, or without, as the API server does for a server-side apply."""
     metadata = {**_metadata(applied)}
-    metadata["annotations"] = _map(metadata, "annotations")
+    if not metadata.get("annotations"):
+        metadata.pop("annotations", None)
     if namespace is not None:
         metadata["namespace"] = namespace
     return {**applied, "metadata": metadata}
