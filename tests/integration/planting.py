@@ -61,7 +61,7 @@ def _plant_objects(planter: Planter, folder: Path) -> str:
     log = folder / "planted.log"
     log.write_text("".join(f"2026-11-21T08:00:00.000000000Z stdout F {line}\n" for line in planted.log().splitlines()))
     for document in planted.objects():
-        planter.kubectl("create", "-f", "-", stdin=document)
+        planter.kubectl("apply", "-f", "-", stdin=document)
     # A second revision, so that there is a history to look at.
     planter.kubectl("rollout", "status", f"ds/{NAME}", "-n", NAMESPACE, f"--timeout={_WITHIN_S}s")
     planter.kubectl("set", "env", f"ds/{NAME}", "-n", NAMESPACE, "REVISION=2")

@@ -96,8 +96,9 @@ def objects() -> list[dict[str, Any]]:
 def metadata() -> dict[str, Any]:
     """Name, labels, annotations."""
     notes = {f"note-{plant.anchor}": plant.text for plant in at("annotation")}
-    causes = {"kubernetes.io/change-cause": f"{plant.anchor} {plant.text}" for plant in at("cause")}
-    return {"name": NAME, "namespace": NAMESPACE, "labels": dict(LABELS), "annotations": notes | causes}
+    (cause,) = at("cause")
+    notes["kubernetes.io/change-cause"] = f"{cause.anchor} {cause.text}"
+    return {"name": NAME, "namespace": NAMESPACE, "labels": dict(LABELS), "annotations": notes}
 
 
 def config_map() -> dict[str, Any]:

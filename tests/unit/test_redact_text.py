@@ -62,6 +62,29 @@ LINES = [
     ("glsa_0123456789abcdefghijklmnopqrstuv_0123abcd", "[redacted]"),
     ("http://user:pass@host:4318/v1/traces", "http://[redacted]@host:4318/v1/traces"),
     ("GET /login?user=a&access_token=abc&x=1", "GET /login?user=a&access_token=[redacted]&x=1"),
+    ("https://x.example/cb#access_token=abc&x=1", "https://x.example/cb#access_token=[redacted]&x=1"),
+    ("to=https%3A%2F%2Fx%3Ftoken%3Dabc%26y%3D1", "to=https%3A%2F%2Fx%3Ftoken%3D[redacted]%26y%3D1"),
+    ("obi:swordfish@tcp(db:3306)/obi", "[redacted]@tcp(db:3306)/obi"),
+    # flags
+    ("obi --password swordfish --port 80", "obi --password [redacted] --port 80"),
+    ('["--password", "sword fish", "--port"]', '["--password", "[redacted]", "--port"]'),
+    ('["--password","swordfish"]', '["--password","[redacted]"]'),
+    ("curl --user obi:swordfish http://x", "curl --user [redacted] http://x"),
+    ("curl -u obi:swordfish http://x", "curl -u [redacted] http://x"),
+    ("obi --headers a=b,c=d --port 80", "obi --headers [redacted] --port 80"),
+    # what somebody says
+    ("ALTER USER obi WITH PASSWORD 'swordfish'", "ALTER USER obi WITH PASSWORD '[redacted]'"),
+    ('the token is "sword fish", it says', 'the token is "[redacted]", it says'),
+    ("login failed with password: swordfish", "login failed with password: [redacted]"),
+    ("wrong token: swordfish", "wrong token: [redacted]"),
+    ("dbPass: swordfish", "dbPass: [redacted]"),
+    # what goes on to the end
+    ("> Authorization: HMAC-X a b c", "> Authorization: [redacted]"),
+    ("GET / Cookie: a=b; c=d", "GET / Cookie: [redacted]"),
+    ("Annotations:  note: password: three small words", "Annotations:  note: password: [redacted]"),
+    ("# password: swordfish", "# password: [redacted]"),
+    # several lines in one string
+    ('msg="headers:\\n  a: b\\n"', 'msg="headers:\\n  a: [redacted]\\n"'),
     ("a PRIVATE KEY: -----BEGIN EC PRIVATE KEY-----\\nMHc\\n-----END EC PRIVATE KEY-----", None),
 ]
 
@@ -85,9 +108,34 @@ KEPT = [
     "basic authentication is used",
     "mail admin@example.com",
     "password: $(DB_PASSWORD)",
+    "--token is denied: which server is asked is the operator's choice",
+    "unknown flag: --password",
+    "--user 1000:1000 --group 5",
+    "user: obi:obi",
+    'secrets "obi-token" not found',
+    "bypass: on",
+    "the password is required",
+    "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
+    "error getting token: EOF",
 ]
 
 BLOCKS = [
+    (
+        "    Args:\n      --password\n      sword fish\n      -v\n",
+        "    Args:\n      --password\n      [redacted]\n      -v\n",
+    ),
+    ("args:\n- --password\n- swordfish\n- -v\n", "args:\n- --password\n- [redacted]\n- -v\n"),
+    ("- --password\n- --verbose\n- x\n", "- --password\n- --verbose\n- x\n"),
+    ("- --password\n- |\n  sword\n  fish\n- x\n", "- --password\n- |\n  [redacted]\n- x\n"),
+    ('"--password",\n"swordfish",\n"x"\n', '"--password",\n"[redacted]",\n"x"\n'),
+    ("password: sword\n  fish\nnext: x\n", "password: [redacted]\n  [redacted]\nnext: x\n"),
+    (
+        "aGVsbG8gaGVsbG8gaGVsbG8gaGVsbG8gaGVsbG8gaGVsbG8gaGVsbG8gaGVsbG8g\nYWJj\n-----END PRIVATE KEY-----\nafter\n",
+        "[redacted]\n[redacted]\n-----END PRIVATE KEY-----\nafter\n",
+    ),
+    ("YWJj\n-----END RSA PRIVATE KEY-----\nafter\n", "[redacted]\n-----END RSA PRIVATE KEY-----\nafter\n"),
+    ("running\nwaiting\n", "running\nwaiting\n"),
+    ("running\n", "running\n"),
     (
         "- name: DB_PASSWORD\n  value: hunter2\n- name: A\n  value: b\n",
         "- name: DB_PASSWORD\n  value: [redacted]\n- name: A\n  value: b\n",

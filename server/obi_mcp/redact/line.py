@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Callable
 
 from obi_mcp.redact.flags import FlagRedactor
 from obi_mcp.redact.rules import KeyKind, RedactionRules
@@ -21,20 +23,25 @@ _LEAD = re.compile(r"[ \t]*(?:[-?#][ \t]+)*")
 # "Annotations:  note: ", as kubectl describes a text that begins with a name of its own.
 _CHAIN = re.compile(r"[ \t]*(?:[\w./\-]{1,128}:[ \t]+)+")
 _LONGEST_CHAIN = 512
+_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"')
 
 
 class LineRedactor:
     """Takes values out of single lines, given without their newline."""
 
-    __slots__ = ("_flags", "_rules", "_values")
+    __slots__ = ("_flags", "_rules", "_text", "_values")
 
-    def __init__(self, rules: RedactionRules) -> None:
+    def __init__(self, rules: RedactionRules, text: Callable[[str], str]) -> None:
+        """``text`` redacts a text of several lines."""
         self._rules = rules
+        self._text = text
         self._values = Values(rules)
         self._flags = FlagRedactor(rules, self._values)
 
     def redact(self, line: str) -> tuple[str, Opened | None]:
         """The line without secrets, and what it leaves open below it."""
+        if "\\n" in line:
+            line = _STRING.sub(self._escaped, line)
         line, opened = self._keys(self._rules.mask_shapes(line))
         line, pair = self._pairs(line)
         line, flag = self._flags.redact(line)
@@ -72,6 +79,15 @@ class LineRedactor:
         comma = "," if line.rstrip().endswith(",") else ""
         quote = '"' if comma or line[start] == '"' or NUMBER.match(line, start) else ""
         return f"{line[:start]}{quote}{self._rules.marker}{quote}{comma}", None
+
+    def _escaped(self, match: re.Match[str]) -> str:
+        """A string in quotes that holds several lines of its own."""
+        try:
+            text = json.loads(match[0], strict=False) if "\\n" in match[0] else ""
+        except ValueError:
+            return match[0]
+        new = self._text(text)
+        return match[0] if new == text else json.dumps(new, ensure_ascii=False)
 
     def _keys(self, line: str) -> tuple[str, Opened | None]:
         pieces: list[str] = []

@@ -7,7 +7,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from obi_mcp.redact.line import LineRedactor
 from obi_mcp.redact.objects import ObjectRedactor
 from obi_mcp.redact.rules import RedactionRules
 from obi_mcp.redact.stream import TextStream
@@ -70,10 +69,6 @@ class Redactor:
     def argv(self, words: Sequence[str]) -> tuple[str, ...]:
         """An argument vector without secrets: ``--token=X``, ``--token X``, ``password=X``."""
         return tuple(self._objects.words(words))
-
-    def line(self, line: str) -> str:
-        """One line, as when it stands alone."""
-        return LineRedactor(self._rules).redact(line)[0]
 
 
 @lru_cache(8)

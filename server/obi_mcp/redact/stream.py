@@ -44,7 +44,7 @@ class TextStream:
         self._rules = rules
         self._diff = diff
         self._mark = ""
-        self._lines = LineRedactor(rules)
+        self._lines = LineRedactor(rules, self._nested)
         self._document = DocumentState(rules)
         self._pending = b""
         self._out: list[bytes] = []
@@ -229,6 +229,15 @@ class TextStream:
         if not deeper and not (indent == opened.column and body.lstrip().startswith("- ")):
             return None
         return self._inside(opened, body)
+
+    def _nested(self, text: str) -> str:
+        """A text that stands in one string of a line."""
+        stream = TextStream(self._rules)
+        try:
+            return (stream.feed(text.encode()) + stream.finish()).decode()
+        except UnicodeError:  # halves of characters, or bytes that are none
+            data = text.encode("utf-8", "replace")
+            return (stream.feed(data) + stream.finish()).decode("utf-8", "replace")
 
     def _pair(self, opened: Opened, body: str) -> str | None:
         matches = _indent(body) == opened.column
