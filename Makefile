@@ -8,7 +8,7 @@ export PYTHONDONTWRITEBYTECODE ?= 1
 
 .DEFAULT_GOAL := help
 .PHONY: help setup venv programs sandbox demo test lint format bench fuzz grammar sandbox-up sandbox-down lock clean
-.PHONY: image image-test image-verify image-lock bench-image
+.PHONY: image image-test image-verify image-lock bundle bundle-test bench-image
 
 help: ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -58,6 +58,12 @@ image-verify: venv ## build the image again, from nothing but downloads, and exp
 
 image-lock: venv ## pin the Debian packages that there are now in image/debian.lock
 	$(BIN)/python image/build.py --lock
+
+bundle: image ## what a site without a network needs: images, bill of materials, checksums, load.sh (SIGN_KEY=… signs)
+	$(BIN)/python image/bundle/__main__.py $(if $(SIGN_KEY),--sign-key "$(SIGN_KEY)")
+
+bundle-test: setup ## load the bundle into an empty daemon and a registry, and play the demo from it
+	$(BIN)/pytest -q tests/bundle
 
 bench-image: setup ## sizes layer by layer, start-up and memory of the image, in one table
 	$(BIN)/python -m tests.bench.image

@@ -40,6 +40,7 @@ assert flags >= {{"-i", "--rm", "--read-only", "--cap-drop", "--security-opt", "
 image = words.pop(0)
 assert image == os.environ["MCP_IMAGE"], image
 given = {{name: mounts.get(value, value) for name, value in given.items()}}
+given["KUBECONFIG"] = mounts.get("/kube/config", "/kube/config")
 given["PATH"] = {path!r}
 given["PYTHONPATH"] = {server!r}
 given["HOME"] = os.environ["HOME"]
