@@ -7,15 +7,19 @@ exactly those of the toolsets and no argument reaches a tool unchecked (the SDK 
 from __future__ import annotations
 
 import asyncio
+import logging
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import anyio
+from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.shared.exceptions import MCPError
 from mcp_types import INVALID_PARAMS, CallToolResult, TextContent, Tool
 
 from obi_mcp import __version__
 from obi_mcp.enforcer.model import Progress
+from obi_mcp.errors import ObiMcpError
 from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.registry import listed_tools
@@ -23,17 +27,23 @@ from obi_mcp.toolsets.run import run_tool
 
 MAX_CALLER = 100
 
+logger = logging.getLogger("obi_mcp.app")
+
 
 class ObiServer(MCPServer[dict[str, Any]]):
     """The MCP server: the tools of the registry at the access level of the settings."""
 
-    def __init__(self, services: Services) -> None:
+    def __init__(self, services: Services, *, warm: Callable[[], Awaitable[None]] | None = None) -> None:
+        """``warm``: done once in the background when the first request has its answer."""
         super().__init__(
             name="obi-mcp",
             title="OBI (OpenTelemetry eBPF Instrumentation)",
             version=__version__,
             instructions=_instructions(services.settings.access),
+            middleware=[self._warm_after],
         )
+        self._warm = warm
+        self._warming: asyncio.Task[None] | None = None
         self._services = services
         self._running: set[asyncio.Task[ToolResult]] = set()
         self._specs = {spec.name: spec for spec in listed_tools(services.settings)}
@@ -63,10 +73,19 @@ class ObiServer(MCPServer[dict[str, Any]]):
 
     async def end_calls(self) -> None:
         """Cancels every call that runs, and returns when each has ended its processes and written its audit line."""
-        for task in self._running:
+        ending: set[asyncio.Task[Any]] = {*self._running, *([self._warming] if self._warming else [])}
+        for task in ending:
             task.cancel()
-        if self._running:
-            await asyncio.wait(self._running)
+        if ending:
+            await asyncio.wait(ending)
+
+    async def _warm_after(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
+        try:
+            return await call_next(ctx)
+        finally:
+            if self._warm is not None:
+                self._warming = asyncio.ensure_future(_tried(self._warm()))
+                self._warm = None
 
     async def _run(self, spec: ToolSpec, call: ToolCall) -> ToolResult:
         """Runs a tool in a task of its own, which is cancelled once and then waited for.
@@ -83,6 +102,14 @@ class ObiServer(MCPServer[dict[str, Any]]):
             with anyio.CancelScope(shield=True):
                 await asyncio.wait({task})
             raise
+
+
+async def _tried(work: Awaitable[None]) -> None:
+    """What fails here fails again for whoever needs it, and is told then."""
+    try:
+        await work
+    except ObiMcpError as error:
+        logger.debug("warming up: %s", error.message)
 
 
 def describe_tool(spec: ToolSpec, level: Access) -> Tool:

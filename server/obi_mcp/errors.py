@@ -146,10 +146,15 @@ class Conflict(ObiMcpError):
 
 
 class CallTimeout(ObiMcpError):
-    """The call's deadline passed; its processes have been ended."""
+    """The call's deadline passed; its processes have been ended. ``stdout`` and ``stderr``: what they had printed."""
 
     code = "timeout"
     exit_code = 5
+
+    def __init__(self, message: str, hint: str | None = None, *, stdout: str = "", stderr: str = "") -> None:
+        super().__init__(message, hint)
+        self.stdout = stdout
+        self.stderr = stderr
 
 
 class CallCancelled(ObiMcpError):

@@ -24,7 +24,7 @@ from tests.unit.recorded_road import NARROWED, REFUSED, RecordedRoad, services
 from obi_mcp import __version__
 from obi_mcp.app import ObiServer
 from obi_mcp.config import Settings
-from obi_mcp.errors import Denied
+from obi_mcp.errors import Denied, ProgramMissing
 from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.registry import listed_tools
 
@@ -174,6 +174,28 @@ def test_calls_run_side_by_side(mode: str) -> None:
         waiting.cancel()
 
     with_client(mode, use, road)
+
+
+@each_generation
+@pytest.mark.parametrize("failing", [False, True])
+def test_warming_up_begins_once_and_delays_and_fails_nobody(mode: str, failing: bool) -> None:
+    begun: list[bool] = []
+
+    async def warm() -> None:
+        begun.append(True)
+        if failing:
+            raise ProgramMissing("kubectl is not there")
+        await asyncio.Event().wait()
+
+    async def run() -> None:
+        server = ObiServer(services(RecordedRoad(), Settings()), warm=warm)
+        async with asyncio.timeout(20), Client(server, mode=mode) as client:
+            for _ in range(3):
+                assert (await client.list_tools()).tools
+            assert begun == [True]
+            await server.end_calls()
+
+    asyncio.run(run())
 
 
 # --- as a process ---

@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
     # INVARIANT: what shall not be confined (the launcher of agents) is forked before this line, while there is one
     # thread; what has to be opened outside the server's files (policy, audit log) has been.
     confinement = confine(settings, runner)
-    _serve(services, stderr, confinement)
+    _serve(services, stderr, confinement, runner)
     return 0
 
 
@@ -74,14 +74,14 @@ def confine(settings: Settings, runner: Runner) -> Confinement:
     return confinement
 
 
-def _serve(services: Services, stderr: StderrWriter, confinement: Confinement) -> None:
+def _serve(services: Services, stderr: StderrWriter, confinement: Confinement, runner: Runner) -> None:
     gc.disable()  # the SDK builds 551 models at import, and walking them again and again costs a tenth of it
     from obi_mcp.app import ObiServer
     from obi_mcp.transport import serve_stdio
 
     gc.enable()
     gc.freeze()
-    server = ObiServer(services)
+    server = ObiServer(services, warm=runner.warm)
     logger.info("serving", extra=_facts(services.settings, confinement))
 
     async def close() -> None:

@@ -38,7 +38,7 @@ from obi_mcp.policy.engine import Policy
 from obi_mcp.policy.model import Access, Approved, CheckResult, Decision, RawSpec
 from obi_mcp.process.channel import Channel, Channels
 from obi_mcp.process.places import Places
-from obi_mcp.process.runner import Completed, Runner
+from obi_mcp.process.runner import Completed, Runner, TimedOut
 from obi_mcp.redact import Redactor, strip_controls
 
 OWN_READ_BYTES = 8_388_608
@@ -55,6 +55,8 @@ class _Trace:
     """What the audit line will say of the call."""
 
     started: float = field(default_factory=time.monotonic)
+    clock: asyncio.Timeout | None = None
+    """Keeps the deadline until the command runs; then the runner keeps it, which knows what has been printed."""
     decision: Decision | None = None
     results: tuple[CheckResult, ...] = ()
     exit_code: int | None = None
@@ -156,14 +158,14 @@ class Enforcer:
         if not trace.decision.allowed:
             raise (SyntaxDenied if trace.decision.rule == "syntax" else Denied)(trace.decision)
         try:
-            async with asyncio.timeout(timeout_s), self._calls.place():
+            async with asyncio.timeout(timeout_s) as trace.clock, self._calls.place():
                 return await self._proved(
                     call, self._access(call), trace, progress, timeout_s=timeout_s, max_bytes=max_bytes
                 )
         except TimeoutError:
             raise CallTimeout(
                 f"the call did not finish within {timeout_s:g} s, and its processes have been ended",
-                f"ask for less (a selector, --tail, --since), or give timeout_s up to {limits.max_timeout_s:g}",
+                self._ask_for_less(),
             ) from None
 
     @asynccontextmanager
@@ -247,7 +249,9 @@ class Enforcer:
         if performed:
             printed = b"".join(performed)
         source = self._source(approved, case.channel, printed, case.timeout_s)
-        completed = await self._run(approved, source, call.stdin, timeout_s=case.timeout_s, max_bytes=max_bytes)
+        completed = await self._run_until(
+            trace, approved, source, call.stdin, timeout_s=case.timeout_s, max_bytes=max_bytes
+        )
         raise_for_failure(completed, head)
         if any(proof.pinned is not None for proof in proofs) and (conflict := changed_since(completed)):
             conflict.uids = _pinned(proofs)
@@ -293,6 +297,36 @@ class Enforcer:
             skipped=sum(proof.skipped for proof in proofs),
             members=frozenset[str]().union(*members) if members else None,
         )
+
+    async def _run_until(
+        self,
+        trace: _Trace,
+        approved: Approved,
+        source: AsyncIterator[bytes] | None,
+        stdin: str | None,
+        *,
+        timeout_s: float,
+        max_bytes: int,
+    ) -> Completed:
+        """Runs it in what is left of the time. Raises: CallTimeout with what had been printed."""
+        left_s = max(timeout_s - (time.monotonic() - trace.started), 0.001)
+        if trace.clock is not None:
+            trace.clock.reschedule(None)
+        try:
+            return await self._run(approved, source, stdin, timeout_s=left_s, max_bytes=max_bytes)
+        except TimedOut as late:
+            trace.bytes = len(late.partial.stdout)
+            printed, said = (strip_controls(data.decode("utf-8", "replace"))[0] for data in late.partial.streams)
+            raise CallTimeout(
+                f"the command did not finish within {timeout_s:g} s, and its processes have been ended",
+                self._ask_for_less(),
+                stdout=printed,
+                stderr=said,
+            ) from None
+
+    def _ask_for_less(self) -> str:
+        most_s = self.settings.limits.max_timeout_s
+        return f"ask for less (a selector, --tail, --since), or give timeout_s up to {most_s:g}"
 
     async def _run(
         self,

@@ -31,6 +31,11 @@ class Completed:
     answered: bool = False
 
     @property
+    def streams(self) -> tuple[bytes, bytes]:
+        """Both outputs."""
+        return self.stdout, self.stderr
+
+    @property
     def failed(self) -> bool:
         """Whether some program of the pipeline failed."""
         return self.exit_code != 0 and not self.answered
@@ -46,7 +51,7 @@ class TimedOut(CallTimeout):
 
 @dataclass(frozen=True, slots=True)
 class StageEnd:
-    """How one stage ended. ``spared``: it was ended by us, or closed by the one after it, and is not to blame."""
+    """How one stage ended. ``spared``: it was ended by us and is not to blame."""
 
     argv: tuple[str, ...]
     ended: Ended

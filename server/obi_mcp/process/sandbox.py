@@ -30,12 +30,13 @@ _MIB = 1 << 20
 FILTER_MEMORY_BYTES = 512 * _MIB
 FILTER_CPU_S = 10
 _HEAD_FILE_BYTES = 256 * _MIB
-_SPILL_BYTES = 256 * _MIB
 
 # kubectl lives for 30 ms: collecting garbage is a tenth of that. The soft limit makes it collect where lists are large.
 _GO = {"GOGC": "400", "GOMEMLIMIT": "256MiB"}
 _MAX_THREADS = 4
 _FILTER_ENVIRONMENT = {"LC_ALL": "C.UTF-8", "MALLOC_ARENA_MAX": "1"}
+# Of a pipe sort keeps some megabytes and writes the rest to files, unless it is told how much it may keep.
+_IN_MEMORY = {"sort": ("--buffer-size=256M",)}
 _IN_CLUSTER = ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT")
 _NOT_FOR_OPERATORS = (
     *("PATH", "HOME", "TMPDIR", "SHELL", "ENV", "BASH_ENV", "EDITOR", "PAGER", "XDG_", "LD_", "KUBECTL_", "KUBERC"),
@@ -123,25 +124,21 @@ class Sandbox:
             rules=self._rules(context),
         )
 
-    def filter(self, program: Program, arguments: Sequence[str], *, temporary: str) -> Launch:
-        """jq or a text filter: no files but its own libraries, no sockets, no variables, 512 MiB and 10 CPU seconds.
-
-        sort alone may write, below ``temporary``: of a pipe it never takes more than some megabytes into memory.
-        """
-        spills = program.name == "sort"
+    def filter(self, program: Program, arguments: Sequence[str]) -> Launch:
+        """jq or a text filter: no files but its own libraries, no sockets, no variables, 512 MiB and 10 CPU seconds."""
         return Launch(
             path=program.path,
-            argv=(program.name, *arguments),
-            env={**_FILTER_ENVIRONMENT, "TMPDIR": temporary} if spills else _FILTER_ENVIRONMENT,
+            argv=(program.name, *_IN_MEMORY.get(program.name, ()), *arguments),
+            env=_FILTER_ENVIRONMENT,
             cwd=self._directory.path("work"),
             limits=(
                 _limit(resource.RLIMIT_CORE, 0),
                 (resource.RLIMIT_CPU, FILTER_CPU_S, FILTER_CPU_S + 1),
                 _limit(resource.RLIMIT_AS, FILTER_MEMORY_BYTES),
-                _limit(resource.RLIMIT_FSIZE, _SPILL_BYTES if spills else 0),
+                _limit(resource.RLIMIT_FSIZE, 0),
                 _limit(resource.RLIMIT_NOFILE, 32),
             ),
-            rules=_filter_rules(program.path, self._directory.path("tmp") if spills else None),
+            rules=_filter_rules(program.path),
             sockets=False,
         )
 
@@ -244,9 +241,8 @@ def check_environment(configured: Mapping[str, str]) -> None:
 
 
 @lru_cache(32)
-def _filter_rules(path: str, writes: str | None) -> Rules:
-    write = (writes,) if writes else ()
-    return Rules(read=files.libraries_of(path), execute=files.with_loaders((path,)), write=write)
+def _filter_rules(path: str) -> Rules:
+    return Rules(read=files.libraries_of(path), execute=files.with_loaders((path,)))
 
 
 def _missing_plugin(context: str, plugin: Plugin, searched: Sequence[str]) -> ProgramMissing:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import dataclass
 
 from obi_mcp.config import Settings
@@ -11,11 +12,13 @@ from obi_mcp.process.children import Child, Children
 from obi_mcp.process.completed import StageEnd
 from obi_mcp.process.kubeconfig import Context
 from obi_mcp.process.pipes import PipeReader, PipeWriter, make_pipe, memory_file
-from obi_mcp.process.programs import Programs
+from obi_mcp.process.programs import FILTERS, Programs
 from obi_mcp.process.sandbox import Sandbox
 from obi_mcp.process.turns import Turns
 from obi_mcp.process.versions import Versions
 from obi_mcp.redact import Redactor
+
+_OUR_SIGNALS = frozenset({signal.SIGTERM, signal.SIGKILL})
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,10 @@ class Stage:
     async def end(self) -> StageEnd:
         """How it ended. Raises: ProgramFailed when it never began."""
         ended = await self.child.wait()
-        return StageEnd(self.argv, ended, spared=self.child.asked_to_end)
+        # A filter may have failed by itself in the instant in which it was told to end: none of them turns our signal
+        # into an exit code of its own, as kubectl and helm do.
+        by_us = ended.signal in _OUR_SIGNALS or self.argv[0] not in FILTERS
+        return StageEnd(self.argv, ended, spared=self.child.asked_to_end and by_us)
 
 
 class Stages:
@@ -89,7 +95,7 @@ class Stages:
         try:
             for argv in self._approved.filters:
                 program = self._crew.programs.get(argv[0])
-                launch = self._crew.sandbox.filter(program, argv[1:], temporary=self._temporary)
+                launch = self._crew.sandbox.filter(program, argv[1:])
                 leaving, output = make_pipe()
                 try:
                     child = self._crew.children.launch(launch, stdin=entry, stdout=output, stderr=self._stderr)

@@ -45,7 +45,7 @@ class Versions:
         if program.name in HEADS:
             launch = self._sandbox.head(program, arguments, temporary=self._temporary, context=None)
         else:
-            launch = self._sandbox.filter(program, arguments, temporary=self._temporary)
+            launch = self._sandbox.filter(program, arguments)
         reading, writing = make_pipe()
         reader = PipeReader(reading)
         nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)

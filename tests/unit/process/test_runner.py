@@ -115,6 +115,50 @@ def test_a_bad_pattern_is_a_failure_and_says_so() -> None:
     within(work)
 
 
+FAILURES: list[tuple[tuple[str, ...], int, bytes]] = [
+    (("tr a",), 1, b"tr: missing operand"),
+    (("uniq -f -1",), 1, b"uniq: -1: invalid number of fields to skip"),
+    (("cut -f 0",), 1, b"cut:"),
+    (("head -n x",), 1, b"head: invalid number of lines"),
+    (("tr a", "wc -l"), 1, b"tr: missing operand"),
+    (("sort", "tr a"), 1, b"tr: missing operand"),
+]
+
+
+@pytest.mark.parametrize(("filters", "code", "says"), FAILURES, ids=[" | ".join(row[0]) for row in FAILURES])
+def test_a_filter_that_fails_at_once_is_to_blame_however_much_more_comes(
+    filters: tuple[str, ...], code: int, says: bytes
+) -> None:
+    async def work(runner: Runner) -> None:
+        for source in (chunks(LINES), endless(LINES)):
+            completed = await runner.run(approved(*filters), timeout_s=30, max_bytes=1000, head_source=source)
+            assert (completed.exit_code, completed.failed) == (code, True)
+            assert says in completed.stderr
+
+    within(work)
+
+
+def test_sort_keeps_to_memory_and_says_when_that_is_not_enough() -> None:
+    raw = Output(head="raw")
+    block = b"".join(b"%08d %s\n" % (number * 7919 % 10_000, b"x" * 990) for number in range(1000))
+
+    async def repeated(block: bytes, times: int) -> AsyncIterator[bytes]:
+        for _ in range(times):
+            yield block
+
+    async def work(runner: Runner) -> None:
+        line = approved("sort -r", "head -n 1", "cut -c1-8", output=raw)
+        completed = await runner.run(line, timeout_s=60, max_bytes=1000, head_source=repeated(block, 100))
+        assert (completed.stdout, completed.exit_code) == (b"00009991\n", 0)
+        # What sort notes of each line counts too, so many short ones are too much sooner.
+        many = repeated(b"\n" * 1_000_000, 12)
+        completed = await runner.run(approved("sort", "wc -l"), timeout_s=60, max_bytes=1000, head_source=many)
+        assert completed.exit_code == 2 and completed.failed
+        assert b"sort: cannot create temporary file" in completed.stderr
+
+    within(work)
+
+
 def test_a_filter_that_has_enough_ends_the_head() -> None:
     async def work(runner: Runner) -> None:
         line = approved("head -n 2")

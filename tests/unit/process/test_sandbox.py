@@ -96,7 +96,7 @@ def test_path_holds_the_allowed_programs_and_nothing_else(directory: PrivateDire
 
 
 def test_filters_get_no_variables_no_sockets_and_no_files(directory: PrivateDirectory) -> None:
-    launch = sandbox(directory).filter(Program("jq", "/opt/x/bin/jq"), ["."], temporary="/t")
+    launch = sandbox(directory).filter(Program("jq", "/opt/x/bin/jq"), ["."])
     assert launch.env == {"LC_ALL": "C.UTF-8", "MALLOC_ARENA_MAX": "1"} and launch.sockets is False
     rules = launch.rules
     assert rules is not None and rules.everything and not rules.network and rules.write == ()
@@ -105,6 +105,7 @@ def test_filters_get_no_variables_no_sockets_and_no_files(directory: PrivateDire
     limits = {which: hard for which, _, hard in launch.limits}
     assert limits[resource.RLIMIT_AS] == 512 << 20 and limits[resource.RLIMIT_FSIZE] == 0
     assert limits[resource.RLIMIT_CORE] == 0 and limits[resource.RLIMIT_CPU] == 11
+    assert sandbox(directory).filter(Program("sort", "/bin/sort"), ["-r"]).argv == ("sort", "--buffer-size=256M", "-r")
 
 
 def test_heads_see_the_kubeconfig_and_what_it_names_and_write_nowhere_else(
