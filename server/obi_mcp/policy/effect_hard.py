@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from obi_mcp.policy.effects import (
+    CONTAINER_MARK,
     AgentEnd,
     AgentSignal,
     AgentStart,
@@ -75,8 +76,13 @@ EFFECT_HARD: dict[str, HardDenial] = {
         ),
         HardDenial(
             "hard.container",
-            "only containers that run an OBI image are looked at or stopped",
+            "only containers that run an OBI image and that this server made are looked at or stopped",
             "ask obi_docker_status which containers are OBI's",
+        ),
+        HardDenial(
+            "hard.privileged",
+            "no container is privileged where scope.allow_privileged is false",
+            "leave privileged out: the capabilities that the configuration needs are given one by one",
         ),
     )
 }
@@ -226,11 +232,17 @@ def _container(effect: Any, scope: Scope, host: Host) -> Iterator[HardRefusal]:
     proof: ContainerProof = effect.proof
     if isinstance(effect, ContainerRead) and proof == ContainerProof():
         return  # the list, of which only OBI's are shown
-    # A label alone is anybody's to put on: the image decides.
+    # A label alone is anybody's to put on, and an image alone anybody's to run: both together are ours.
+    name = proof.name or proof.id or "it"
     if not proof.id or not is_obi_image(proof.image, scope):
-        yield HardRefusal(
-            "hard.container", f"{proof.name or proof.id or 'it'} runs {proof.image!r}, which is not OBI's"
-        )
+        yield HardRefusal("hard.container", f"{name} runs {proof.image!r}, which is not OBI's")
+    elif CONTAINER_MARK not in dict(proof.labels):
+        yield HardRefusal("hard.container", f"{name} has no label {CONTAINER_MARK}: this server did not make it")
+
+
+def _privileged(effect: Any, scope: Scope, host: Host) -> Iterator[HardRefusal]:
+    if effect.privileged and not scope.allow_privileged:
+        yield HardRefusal("hard.privileged", "the container would be privileged, and scope.allow_privileged is false")
 
 
 def _name(path: str) -> str:
@@ -245,6 +257,6 @@ _JUDGES: Mapping[str, tuple[_Judge, ...]] = {
     AgentEnd.kind: (_own_directory,),
     AgentSignal.kind: (_proof,),
     ContainerRead.kind: (_container,),
-    ContainerRun.kind: (_image, _mounts, _environment, _container_config),
+    ContainerRun.kind: (_image, _privileged, _mounts, _environment, _container_config),
     ContainerStop.kind: (_container,),
 }

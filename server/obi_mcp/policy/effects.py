@@ -174,6 +174,11 @@ class AgentSignal(Effect):
 
 # --- containers ---
 
+CONTAINER_MARK = "obi-mcp.managed"
+"""The label of every container that a server of ours made. Anybody can put it on theirs: the image decides, too."""
+CONTAINER_CONFIG = "/etc/obi/config.yaml"
+"""Where a container of ours has its configuration."""
+
 
 @dataclass(frozen=True, slots=True)
 class Mount:
