@@ -31,7 +31,9 @@ def main() -> int:
     transcript = Transcript()
     try:
         with tempfile.TemporaryDirectory(prefix="obi-mcp-demo-") as directory, _place(arguments, transcript) as place:
-            _play(ServerFiles(Path(directory)), place, transcript)
+            files = ServerFiles(Path(directory))
+            write_config(files, place, program_directory())
+            play(files, place, transcript)
     except (StepFailed, SandboxError, OSError) as problem:
         print(f"\nFAILED: {problem}", file=sys.stderr)
         return 1
@@ -49,9 +51,8 @@ def _place(arguments: argparse.Namespace, transcript: Transcript) -> AbstractCon
     return sandbox_cluster(transcript.progress, real_node=not arguments.no_real_node)
 
 
-def _play(files: ServerFiles, place: Place, transcript: Transcript) -> None:
-    """The session, then the audit log that it left. Raises: StepFailed that names the step."""
-    write_config(files, place, program_directory())
+def play(files: ServerFiles, place: Place, transcript: Transcript) -> None:
+    """The session with the server of ``files``, then the audit log that it left. Raises: StepFailed naming the step."""
     try:
         calls, failure = asyncio.run(_session(files, place, transcript))
     except (ExceptionGroup, MCPError) as error:

@@ -23,9 +23,10 @@ VERIFY = (sys.executable, "-m", "obi_mcp", "audit", "verify")
 
 @dataclass(frozen=True, slots=True)
 class ServerFiles:
-    """What a server of the demo reads and writes, in a directory of its own."""
+    """What a server of the demo reads and writes, in a directory of its own; ``serve`` is its command line."""
 
     directory: Path
+    serve: tuple[str, ...] = SERVE
 
     @property
     def config(self) -> Path:
@@ -57,11 +58,11 @@ def program_directory() -> str:
     return done.stdout.strip()
 
 
-def write_config(files: ServerFiles, place: Place, programs: str) -> None:
-    """The configuration of the demo's server; JSON is YAML too."""
+def write_config(files: ServerFiles, place: Place, programs: str | None) -> None:
+    """The configuration of the demo's server, which finds its own programs when None are named; JSON is YAML too."""
     settings: dict[str, Any] = {
         "access": "non-destructive" if place.changes else "read-only",
-        "programs": {"path": [programs]},
+        "programs": {"path": [programs] if programs is not None else []},
         "audit": {"file": str(files.audit)},
     }
     if place.kubeconfig is not None:
@@ -76,7 +77,9 @@ def write_config(files: ServerFiles, place: Place, programs: str) -> None:
 async def connect(files: ServerFiles) -> AsyncIterator[Client]:
     """A client of a fresh server, which ends with the block. Its log goes to ``files.log``."""
     environment = {**os.environ, "OBI_MCP_CONFIG": str(files.config)}
-    parameters = StdioServerParameters(command=SERVE[0], args=list(SERVE[1:]), env=environment, cwd=str(ROOT))
+    parameters = StdioServerParameters(
+        command=files.serve[0], args=list(files.serve[1:]), env=environment, cwd=str(ROOT)
+    )
     with files.log.open("w", encoding="utf-8") as log:
         async with Client(stdio_client(parameters, errlog=log)) as client:
             yield client

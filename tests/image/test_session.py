@@ -1,0 +1,131 @@
+"""The whole session of the demo through ``docker run -i``, and how the container ends."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.daemon import DockerDaemon
+from tests.demo.__main__ import play
+from tests.demo.place import Place
+from tests.demo.server import ServerFiles, write_config
+from tests.demo.session import STEPS
+from tests.demo.transcript import Transcript
+from tests.image.container import HARDENED, Built
+from tests.sandbox.sandbox import Sandbox
+
+INITIALIZE = {
+    "jsonrpc": "2.0",
+    "id": 1,
+    "method": "initialize",
+    "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}},
+}
+WITHIN_S = 30.0
+
+pytestmark = pytest.mark.image
+
+
+def wait_until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def flattened(kubeconfig: Path) -> str:
+    """As ``kubectl config view --raw --flatten`` gives it: certificates are in it, not beside it."""
+    content = json.loads(kubeconfig.read_text(encoding="utf-8"))
+    for cluster in content["clusters"]:
+        authority = Path(cluster["cluster"].pop("certificate-authority"))
+        cluster["cluster"]["certificate-authority-data"] = base64.b64encode(authority.read_bytes()).decode()
+    return json.dumps(content)
+
+
+def test_the_demo_plays_in_a_container(daemon: DockerDaemon, built: Built, sandbox: Sandbox, shared: Path) -> None:
+    kubeconfig = shared / "kubeconfig"
+    kubeconfig.write_text(flattened(sandbox.kubeconfig), encoding="utf-8")
+    serve = (
+        *(str(daemon.bin / "docker"), f"--host={daemon.host}", "run", "-i", "--rm", "--network=host", *HARDENED),
+        *(f"--volume={kubeconfig}:/kube/config:ro", f"--volume={shared}:{shared}"),
+        *(f"--env=OBI_MCP_CONFIG={shared}/config.yaml", built.reference),
+    )
+    files = ServerFiles(shared, serve)
+    place = Place(
+        kubeconfig="/kube/config",
+        sandbox=sandbox,
+        changes=True,
+        canaries=tuple(canary["text"] for canary in sandbox.facts["canaries"]),
+    )
+    write_config(files, place, None)
+    for file in (kubeconfig, files.config):
+        os.chown(file, 65532, 65532)
+    printed = io.StringIO()
+    play(files, place, Transcript(printed))
+    titles = [line for line in printed.getvalue().splitlines() if line[:2].strip().isdigit()]
+    assert len(titles) == len(STEPS) + 1  # the audit log is the last
+    assert "LEFT OUT" not in printed.getvalue()
+    assert daemon.docker("ps", "-aq").stdout == ""
+
+
+@pytest.mark.parametrize("init", [(), ("--init",)], ids=["as process 1", "below tini"])
+def test_docker_stop_ends_it_before_it_would_be_killed(
+    daemon: DockerDaemon, built: Built, init: tuple[str, ...]
+) -> None:
+    argv = [str(daemon.bin / "docker"), "run", "-i", "--network=none", *init, *HARDENED, built.reference]
+    client = subprocess.Popen(
+        argv, env=daemon.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert client.stdin is not None and client.stdout is not None
+    client.stdin.write(json.dumps(INITIALIZE) + "\n")
+    client.stdin.flush()
+    assert json.loads(client.stdout.readline())["result"]["serverInfo"]["name"] == "obi-mcp"
+    container = daemon.docker("ps", "-q").stdout.strip()
+    daemon.docker("stop", "--time=2", container)
+    state = json.loads(daemon.docker("inspect", "--format={{json .State}}", container).stdout)
+    client.communicate()
+    daemon.docker("rm", container)
+    assert (state["Status"], state["ExitCode"]) == ("exited", 0)  # killed after two seconds it would be 137
+    assert client.returncode == 0
+
+
+def test_the_end_of_standard_input_ends_it(daemon: DockerDaemon, built: Built) -> None:
+    done = daemon.docker(
+        "run", "-i", "--rm", "--network=none", *HARDENED, built.reference, input=json.dumps(INITIALIZE) + "\n"
+    )
+    assert json.loads(done.stdout)["id"] == 1
+    assert "the client left" in done.stderr
+
+
+def test_a_terminal_gets_a_hint(daemon: DockerDaemon, built: Built) -> None:
+    container = daemon.docker("run", "-d", "-t", "--network=none", *HARDENED, built.reference).stdout.strip()
+    wait_until(lambda: "this is a terminal" in daemon.docker("logs", container).stdout)
+    daemon.docker("rm", "--force", container)
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "shown"),
+    [
+        (("--version",), 0, "obi-mcp "),
+        (("policy", "check", "kubectl get pods -A"), 0, "narrow kubectl.get"),
+        (("policy", "check", "kubectl get secrets"), 3, "deny hard.credentials"),
+        (("tools",), 0, "obi_kubectl"),
+        (("config", "show"), 0, 'access: "read-only"'),
+        (("completion", "bash"), 0, "complete"),
+        (("doctor",), 1, "ok       filters"),
+        (("serve", "--no-such-flag"), 2, ""),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_the_entry_point_takes_every_verb(
+    daemon: DockerDaemon, built: Built, words: tuple[str, ...], code: int, shown: str
+) -> None:
+    done = daemon.docker("run", "--rm", "--network=none", *HARDENED, built.reference, *words, check=False)
+    assert done.returncode == code, done.stderr
+    assert shown in done.stdout
