@@ -100,3 +100,31 @@ async def test_generated_manifests_pass_the_road(serve: Serve, sandbox: Sandbox)
                 assert "daemonset.apps/obi created (server dry run)" in outcome.stdout
         finally:
             sandbox.api.request("DELETE", "/api/v1/namespaces/obi-system")
+
+
+async def test_logs_of_all_pods_come_as_patterns_or_by_time(serve: Serve, sandbox: Sandbox) -> None:
+    real = sandbox.real_pod()
+    async with serve(**TOOLSETS) as session:
+        seen, text, failed = await ask(session, "obi_k8s_logs")
+        lines, _, _ = await ask(session, "obi_k8s_logs", show="lines", limit=5, level="WARN", tail=2000)
+        one, _, _ = await ask(session, "obi_k8s_get_pod_logs", pod=real, grep="network_flow", limit=3)
+        absent, _, wrong = await ask(session, "obi_k8s_get_pod_logs", pod="obi-helper")
+    assert not failed and seen["pods"] == 4, text
+    simulated = next(entry for entry in seen["patterns"] if "this agent is simulated" in entry["text"])
+    assert (simulated["level"], simulated["count"], simulated["pods"]) == ("WARN", 3, 3)
+    assert {entry["level"] for entry in lines["lines"]} <= {"WARN", "ERROR"} and len(lines["lines"]) <= 5
+    assert [entry["pod"] for entry in one["lines"]] == [real] * 3
+    assert all("network_flow" in entry["text"] for entry in one["lines"])
+    assert wrong and absent["code"] == "not_found"
+
+
+async def test_metrics_are_those_that_the_agent_counted(serve: Serve, sandbox: Sandbox) -> None:
+    async with serve(**TOOLSETS) as session:
+        before = sum(flow.bytes for flow in sandbox.flows())
+        seen, text, failed = await ask(session, "obi_k8s_aggregate_metrics", per_node=True)
+        after = sum(flow.bytes for flow in sandbox.flows())
+    assert not failed, text
+    family = next(entry for entry in seen["metrics"] if entry["name"] == "beyla_network_flow_bytes")
+    assert before <= family["total"] <= after and family["total"] > 0
+    assert family["per_node"] == {"real-0": family["total"]}
+    assert len(seen["unread"]) == 3 and "connection refused" in seen["unread"][0]["problem"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from obi_mcp import __version__
 from obi_mcp.config import Settings
 from obi_mcp.toolsets.base import Services, ToolSpec
-from obi_mcp.toolsets.kubernetes import generate, status, verify
+from obi_mcp.toolsets.kubernetes import generate, logs, metrics, status, verify
 
 
 class KubernetesToolset:
@@ -18,7 +18,15 @@ class KubernetesToolset:
         return None
 
     def tools(self, settings: Settings) -> tuple[ToolSpec, ...]:
-        return (generate.daemonset_spec(settings), generate.sidecar_spec(settings), status.spec(), verify.spec())
+        return (
+            generate.daemonset_spec(settings),
+            generate.sidecar_spec(settings),
+            status.spec(),
+            verify.spec(),
+            logs.all_spec(),
+            logs.one_spec(),
+            metrics.spec(),
+        )
 
     async def initialize(self, services: Services) -> None:
         return None
