@@ -6,6 +6,7 @@ a validator that refused them would speak of other errors than OBI's.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +19,17 @@ MAX_BYTES = 262_144
 MAX_NODES = 50_000
 MAX_DEPTH = 60
 _CORE = "tag:yaml.org,2002:"
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Why a text, or a part of it, cannot be read. Line and column count from 1."""
+    """Why a text, or a part of it, cannot be read. Line and column count from 1; ``case`` is the finding's."""
 
     message: str
     line: int
     column: int
+    case: str = "yaml.syntax"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,30 +41,75 @@ class ConfigText:
     problems: tuple[Problem, ...] = ()
 
 
-def read_config(text: str) -> ConfigText:
-    """The text's data; where it is no YAML at all, only the problem."""
+def read_config(text: str | bytes) -> ConfigText:
+    """The text's data; where it is no YAML at all, only the problem. Of several documents the first, as OBI does."""
     import yaml
 
-    if len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
-        return ConfigText(problems=(Problem(f"more than {MAX_BYTES} bytes", 1, 1),))
+    text = text if isinstance(text, str) else _decode(text)
+    problem = _unfit(text)
+    if problem is not None:
+        return ConfigText(problems=(problem,))
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    problems = []
     try:
         root = yaml.compose(text, Loader=loader)
+    except yaml.composer.ComposerError as error:
+        found = _unreadable(error, text)
+        if found.case != "yaml.documents":
+            return ConfigText(problems=(found,))
+        problems.append(found)
+        root = next(iter(yaml.compose_all(text, Loader=loader)))
     except (yaml.YAMLError, ValueError) as error:
-        return ConfigText(problems=(_unreadable(error),))
+        return ConfigText(problems=(_unreadable(error, text),))
     if root is None:
-        return ConfigText()
+        return ConfigText(problems=tuple(problems))
     reader = _Reader()
+    reader.problems.extend(problems)
     data = reader.value(root, (), 0)
     return ConfigText(data, reader.places, tuple(reader.problems))
 
 
-def _unreadable(error: Exception) -> Problem:
+def _decode(text: bytes) -> str:
+    """The text, what is no UTF-8 as lone surrogates: where they stand is found later."""
+    return text.decode("utf-8", "surrogateescape")
+
+
+def _unfit(text: str) -> Problem | None:
+    """Too long, or not Unicode."""
+    if len(text) > MAX_BYTES or len(text.encode("utf-8", "surrogatepass")) > MAX_BYTES:
+        return Problem(f"more than {MAX_BYTES} bytes; longer texts are not read here", 1, 1, "yaml.size")
+    lone = re.search("[\ud800-\udfff]", text)
+    if lone is None:
+        return None
+    line = text.count("\n", 0, lone.start()) + 1
+    return Problem("this is not UTF-8", line, lone.start() - text.rfind("\n", 0, lone.start()), "yaml.encoding")
+
+
+def _unreadable(error: Exception, text: str) -> Problem:
     mark = getattr(error, "problem_mark", None)
-    said = getattr(error, "problem", None) or str(error).splitlines()[0]
-    if mark is None:
-        return Problem(f"this is not YAML: {said}", 1, 1)
-    return Problem(f"this is not YAML: {said}", mark.line + 1, mark.column + 1)
+    said = getattr(error, "problem", None) or getattr(error, "reason", None) or str(error).splitlines()[0]
+    line, column = (mark.line + 1, mark.column + 1) if mark is not None else _place_of(error, text)
+    case = "yaml.syntax"
+    if "another document" in said:
+        case, said = "yaml.documents", "a second document, which OBI never reads"
+    elif mark is not None and _at(text, line, column) == "\t":
+        case, said = "yaml.tab", "a tab where YAML wants spaces"
+    message = said if case != "yaml.syntax" else f"this is not YAML: {said}"
+    return Problem(message, line, column, case)
+
+
+def _place_of(error: Exception, text: str) -> tuple[int, int]:
+    """Where a reader's error stands, which has an offset at most."""
+    control = _CONTROL.search(text)
+    position = control.start() if control else getattr(error, "position", 0)
+    return text.count("\n", 0, position) + 1, position - text.rfind("\n", 0, position)
+
+
+def _at(text: str, line: int, column: int) -> str:
+    """The character at a place; libyaml's column may stand behind the blanks that it could not read."""
+    lines = text.splitlines()
+    row = lines[line - 1] if line <= len(lines) else ""
+    return "\t" if "\t" in row[: len(row) - len(row.lstrip())] else row[column - 1 : column]
 
 
 class _Reader:
@@ -81,14 +129,16 @@ class _Reader:
         if self._count > MAX_NODES or depth > MAX_DEPTH:
             # Aliases can stand for far more than the text holds, or for themselves.
             if self._count <= MAX_NODES + 1 or depth > MAX_DEPTH:
-                self._complain(node, "too much nesting, or too many aliases")
+                self._complain(node, "too much nesting, or too many aliases", "yaml.bomb")
             self._count = MAX_NODES + 1
             return None
         if node.id == "scalar":
             return self._scalar(node)
         if id(node) in self._open or node.tag not in (f"{_CORE}map", f"{_CORE}seq"):
-            itself = id(node) in self._open
-            self._complain(node, "an alias that stands for itself" if itself else f"the tag {node.tag!r}")
+            if id(node) in self._open:
+                self._complain(node, "an alias that stands for itself", "yaml.alias-itself")
+            else:
+                self._complain(node, f"the tag {node.tag!r}, which OBI does not look at", "yaml.tag")
             return None
         self._open.add(id(node))
         data = self._mapping(node, path, depth) if node.id == "mapping" else self._sequence(node, path, depth)
@@ -108,7 +158,7 @@ class _Reader:
         for key_node, value_node in node.value:
             key = key_node.value if key_node.id == "scalar" else None
             if not isinstance(key, str):
-                self._complain(key_node, "a key that is not a plain word")
+                self._complain(key_node, "a key that is not a plain word", "yaml.key")
                 continue
             if key_node.tag == f"{_CORE}merge":
                 inherited = self.value(value_node, path, depth + 1)
@@ -117,7 +167,7 @@ class _Reader:
                 continue
             if key in fields:
                 first = self.places[(*path, key)][0]
-                self._complain(key_node, f"the key {key!r} is there twice (first on line {first})")
+                self._complain(key_node, f"the key {key!r} is there twice (first on line {first})", "yaml.duplicate")
                 continue
             self.places[(*path, key)] = _place(key_node)
             fields[key] = self.value(value_node, (*path, key), depth + 1)
@@ -127,7 +177,7 @@ class _Reader:
         if node.style or node.tag == f"{_CORE}str":
             return node.value
         if not node.tag.startswith(_CORE):
-            self._complain(node, f"the tag {node.tag!r}")
+            self._complain(node, f"the tag {node.tag!r}, which OBI does not look at", "yaml.tag")
             return None
         try:
             return plain_scalar(node.value)
@@ -135,8 +185,8 @@ class _Reader:
             # `yes`, `0x1f`: what it is depends on the type of the key.
             return node.value
 
-    def _complain(self, node: Any, message: str) -> None:
-        self.problems.append(Problem(message, *_place(node)))
+    def _complain(self, node: Any, message: str, case: str) -> None:
+        self.problems.append(Problem(message, *_place(node), case))
 
 
 def _place(node: Any) -> tuple[int, int]:

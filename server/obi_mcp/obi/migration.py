@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from obi_mcp.obi.config import Mode, validate
+from obi_mcp.obi.config import Mode, is_misfit, validate
 from obi_mcp.obi.config_text import read_config, write_config
 from obi_mcp.obi.pipelines import move_pipelines
 from obi_mcp.obi.selectors import move_selectors
@@ -65,7 +65,7 @@ def migrate(text: str, *, mode: Mode = "standalone") -> Migration:
     if version_of(data) == "v2" or (mode == "receiver" and "version" in data):
         return Migration(problem=f"the document is already a {mode} v2 configuration")
     # INVARIANT: the parts of a migration rely on every known key having a value of its type.
-    wrong = next((finding for finding in validate(text, mode=mode) if finding.rule == "value"), None)
+    wrong = next((finding for finding in validate(text, mode=mode) if is_misfit(finding)), None)
     if wrong is not None:
         return Migration(problem=str(wrong))
     return _Migration(copy.deepcopy(data), mode).run()
