@@ -22,7 +22,7 @@ from obi_mcp.enforcer.model import Progress
 from obi_mcp.errors import ObiMcpError
 from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
-from obi_mcp.toolsets.registry import listed_tools
+from obi_mcp.toolsets.registry import callable_tools, listed_tools
 from obi_mcp.toolsets.run import run_tool
 
 MAX_CALLER = 100
@@ -46,11 +46,12 @@ class ObiServer(MCPServer[dict[str, Any]]):
         self._warming: asyncio.Task[None] | None = None
         self._services = services
         self._running: set[asyncio.Task[ToolResult]] = set()
-        self._specs = {spec.name: spec for spec in listed_tools(services.settings)}
+        self._listed = listed_tools(services.settings)
+        self._specs = callable_tools(services.settings)
 
     async def list_tools(self) -> list[Tool]:
         """The listed tools, their annotations by the server's access level."""
-        return [describe_tool(spec, self._services.settings.access) for spec in self._specs.values()]
+        return [describe_tool(spec, self._services.settings.access) for spec in self._listed]
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[dict[str, Any], Any] | None = None
@@ -62,7 +63,7 @@ class ObiServer(MCPServer[dict[str, Any]]):
             raise MCPError(
                 code=INVALID_PARAMS,
                 message=f"Unknown tool: {name[:MAX_CALLER]}",
-                data={"tools": list(self._specs)},
+                data={"tools": [one.name for one in self._listed]},
             )
         result = await self._run(spec, ToolCall(arguments, _caller(context), _progress(context)))
         return CallToolResult(

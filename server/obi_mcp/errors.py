@@ -13,8 +13,11 @@
     ├── Conflict              the cluster changed between check and use
     ├── CallTimeout           the deadline of the call passed (exit 5)
     ├── CallCancelled         the caller took the call back
+    ├── HostUnfit             this host cannot run OBI as asked: said before the start
     ├── Busy                  too many calls are waiting
     ├── ClusterUnreachable    no answer from the API server (exit 4)
+    ├── EngineUnreachable     no usable answer from the Docker engine (exit 4)
+    ├── ImageMissing          the engine has no such image and cannot get it
     ├── ProgramMissing        kubectl, helm, jq or a filter is not there (exit 2)
     ├── ProgramFailed         a program of ours failed where we needed its answer (exit 1)
     ├── ConfigError           the configuration is wrong (exit 2)
@@ -37,6 +40,8 @@ class ObiMcpError(Exception):
 
     code: ClassVar[str] = "internal"
     exit_code: ClassVar[int] = 1
+    audited = False
+    """Whether the audit log has the line of the call that ended so."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -169,11 +174,30 @@ class Busy(ObiMcpError):
     code = "busy"
 
 
+class HostUnfit(ObiMcpError):
+    """This host, or what the server was given of it, cannot run OBI as asked; nothing was started."""
+
+    code = "host_unfit"
+
+
 class ClusterUnreachable(ObiMcpError):
     """The API server gave no usable answer."""
 
     code = "cluster_unreachable"
     exit_code = 4
+
+
+class EngineUnreachable(ObiMcpError):
+    """The Docker engine is not there, does not answer, refuses us, or is too old."""
+
+    code = "engine_unreachable"
+    exit_code = 4
+
+
+class ImageMissing(ObiMcpError):
+    """The engine has no such image, and no registry gave it one."""
+
+    code = "image_missing"
 
 
 class ProgramMissing(ObiMcpError):

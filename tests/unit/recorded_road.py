@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from tests.unit.policy.policies import built_in
 
+from obi_mcp.agent.keeper import Manner
+from obi_mcp.agent.launcher import AgentLauncher
 from obi_mcp.audit import AuditEntry, AuditLog
 from obi_mcp.command.model import Command, Pipeline
 from obi_mcp.config import Settings
@@ -115,4 +118,5 @@ class RecordedAudit(AuditLog):
 def services(road: RecordedRoad, settings: Settings | None = None) -> Services:
     """Services on the double; the road for effects is the real one, over the built-in policy and no host."""
     made, audit = settings or Settings(), RecordedAudit()
-    return Services(made, road, audit, EffectRoad(made, built_in(), audit, Host(), Redactor.load()))
+    effects = EffectRoad(made, built_in(), audit, Host(), Redactor.load())
+    return Services(made, road, audit, effects, AgentLauncher(Path("/nonexistent"), (), Manner(1_048_576)))

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import resource
 import select
 import signal
@@ -33,6 +34,9 @@ GRACE_S = 12.0
 _CHUNK = 65_536
 _KEPT_LINES, _KEPT_LINE = 12, 400
 _STOP = b"stop"
+_VERSION = re.compile(
+    rb'(?:OpenTelemetry eBPF Instrumentation|Grafana Beyla)",? ?"?Version"?[=:]"?(v?[0-9][0-9A-Za-z.+-]{0,60})'
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +201,10 @@ class Keeper:
         lost = self._log.lost_bytes
         self._log.write(data)
         self._remember(data)
-        if not lost and self._log.lost_bytes:
+        version = _VERSION.search(data) if not self._record.version else None
+        if version is not None:
+            self._record = self._record.with_(version=version[1].decode("ascii"))
+        if version is not None or (not lost and self._log.lost_bytes):
             self._put(self._record.phase)
 
     def _remember(self, data: bytes) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -158,10 +157,3 @@ def _hint(number: int) -> str | None:
     if number in (errno.EPERM, errno.EACCES):
         return "obi-mcp doctor says what is missing; a file may have lost its mode"
     return None
-
-
-def directory_made(directory: Path) -> Path:
-    """The private directory, made where it was missing. Raises: OSError."""
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    os.chmod(directory, 0o700)
-    return directory

@@ -37,6 +37,7 @@ class Record:
 
     ``waiting``: it ended and is started again at ``next_start``. ``failed``: it will not be started again, ``why`` says
     why and ``last_lines`` what it said last. ``lost_bytes``: of the log, for want of room on the disk.
+    ``version``: what the agent's first line said.
     """
 
     phase: Phase
@@ -54,6 +55,7 @@ class Record:
     why: str = ""
     last_lines: tuple[str, ...] = ()
     lost_bytes: int = 0
+    version: str = ""
 
     def with_(self, **changes: Any) -> Record:
         """The record with other values."""

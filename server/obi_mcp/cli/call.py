@@ -17,7 +17,7 @@ from obi_mcp.config import Settings
 from obi_mcp.errors import InvalidArgument
 from obi_mcp.log import StderrWriter, start_logging
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
-from obi_mcp.toolsets.registry import listed_tools
+from obi_mcp.toolsets.registry import callable_tools, listed_tools
 from obi_mcp.toolsets.run import run_tool
 
 CALLER = "obi-mcp call"
@@ -78,13 +78,15 @@ async def _call(services: Services, spec: ToolSpec, arguments: Mapping[str, Any]
     except asyncio.CancelledError:
         raise KeyboardInterrupt from None
     finally:
+        services.agents.close()
         await services.enforcer.close()
 
 
 def _find(name: str, settings: Settings) -> ToolSpec:
-    specs = {spec.name: spec for spec in listed_tools(settings)}
+    specs = callable_tools(settings)
     if name not in specs:
-        raise InvalidArgument(f"there is no tool {name!r} with these settings", f"use one of {', '.join(specs)}")
+        listed = ", ".join(spec.name for spec in listed_tools(settings))
+        raise InvalidArgument(f"there is no tool {name!r} with these settings", f"use one of {listed}")
     return specs[name]
 
 

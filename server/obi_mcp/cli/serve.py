@@ -15,7 +15,7 @@ from obi_mcp.cli.arguments import VerbParser, add_settings_flags, settings_from
 from obi_mcp.config import Settings
 from obi_mcp.log import StderrWriter, start_logging
 from obi_mcp.toolsets.base import Services
-from obi_mcp.toolsets.registry import listed_tools
+from obi_mcp.toolsets.registry import enabled_toolsets, listed_tools
 
 if TYPE_CHECKING:
     from obi_mcp.process.confinement import Confinement
@@ -52,6 +52,8 @@ def main(argv: Sequence[str]) -> int:
 
     runner = Runner.for_settings(settings, Redactor.load())
     services = build_services(settings, stderr, runner)
+    if any(toolset.name == "local" for toolset in enabled_toolsets(settings)):
+        services.agents.start_process()
     # INVARIANT: what shall not be confined (the launcher of agents) is forked before this line, while there is one
     # thread; what has to be opened outside the server's files (policy, audit log) has been.
     confinement = confine(settings, runner)
@@ -86,6 +88,7 @@ def _serve(services: Services, stderr: StderrWriter, confinement: Confinement, r
 
     async def close() -> None:
         await server.end_calls()
+        services.agents.close()
         await services.enforcer.close()
 
     def finish() -> None:

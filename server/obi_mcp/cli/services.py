@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from obi_mcp.agent.host import host_of
+from obi_mcp.agent.keeper import Manner
+from obi_mcp.agent.launcher import AgentLauncher
 from obi_mcp.audit import AuditLog
 from obi_mcp.config import Settings
 from obi_mcp.enforcer.effects import EffectRoad
@@ -24,5 +28,7 @@ def build_services(settings: Settings, stderr: StderrWriter, runner: Runner | No
     policy = Policy.load_compiled(settings)
     runner = runner or Runner.for_settings(settings, Redactor.load())
     audit = AuditLog(settings, runner.redactor.text, stderr=stderr)
-    effects = EffectRoad(settings, policy, audit, host_of(settings), runner.redactor)
-    return Services(settings, Enforcer(settings, policy, audit, runner), audit, effects)
+    host = host_of(settings)
+    effects = EffectRoad(settings, policy, audit, host, runner.redactor)
+    agents = AgentLauncher(Path(host.directory), host.binaries, Manner(settings.local.log_bytes))
+    return Services(settings, Enforcer(settings, policy, audit, runner), audit, effects, agents)

@@ -72,6 +72,7 @@ class EffectRoad:
             result = await self._performed(effect, decision, asked, perform)
         except ObiMcpError as error:
             record(error.code)
+            error.audited = True
             raise self._clean(error) from None
         except asyncio.CancelledError:
             record(CallCancelled.code)

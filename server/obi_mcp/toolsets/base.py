@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from obi_mcp.agent.launcher import AgentLauncher
 from obi_mcp.audit import AuditLog
 from obi_mcp.config import Settings
 from obi_mcp.enforcer.effects import EffectRoad
@@ -39,6 +40,7 @@ class Services:
     enforcer: Road
     audit: AuditLog
     effects: EffectRoad
+    agents: AgentLauncher
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,8 @@ class ToolSpec:
     needs: Access = Access.READ_ONLY
     reaches: Access = Access.READ_ONLY
     open_world: bool = True
+    aliases: tuple[str, ...] = ()
+    """Other names by which it can be called; they are not listed."""
 
     def public(self, level: Access) -> dict[str, Any]:
         """The tool as ``tools/list`` shows it, on a server of that access level; hints follow from what it can do."""

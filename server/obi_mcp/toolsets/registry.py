@@ -6,6 +6,8 @@ from obi_mcp.config import Settings
 from obi_mcp.errors import ConfigError
 from obi_mcp.toolsets.base import Toolset, ToolSpec
 from obi_mcp.toolsets.command import CommandToolset
+from obi_mcp.toolsets.kubernetes.toolset import KubernetesToolset
+from obi_mcp.toolsets.local.toolset import LocalToolset
 
 ALWAYS_ON = "command"
 ALL = "all"
@@ -13,7 +15,11 @@ ALL = "all"
 
 def all_toolsets() -> tuple[Toolset, ...]:
     """The registry, in the order in which tools are listed."""
-    return (CommandToolset(),)
+    return (
+        CommandToolset(),
+        LocalToolset(),
+        KubernetesToolset(),
+    )
 
 
 def enabled_toolsets(settings: Settings) -> tuple[Toolset, ...]:
@@ -39,3 +45,8 @@ def listed_tools(settings: Settings) -> tuple[ToolSpec, ...]:
         for spec in toolset.tools(settings)
         if spec.needs <= settings.access
     )
+
+
+def callable_tools(settings: Settings) -> dict[str, ToolSpec]:
+    """The listed tools by every name under which they can be called."""
+    return {name: spec for spec in listed_tools(settings) for name in (spec.name, *spec.aliases)}

@@ -1,0 +1,285 @@
+"""Whether OBI can run on this host, before it is started: what was looked at, what follows, and the way out.
+
+The capabilities by feature, and which kernels lack what, are in ``obi/capabilities.py``, with where each is from.
+"""
+
+from __future__ import annotations
+
+import platform
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from obi_mcp.agent.asks import Asks, Port
+from obi_mcp.obi.capabilities import OLDEST_KERNEL, Feature, needed
+
+Severity = Literal["ok", "note", "problem"]
+
+_NUMBERS = {
+    "DAC_READ_SEARCH": 2,
+    "NET_ADMIN": 12,
+    "NET_RAW": 13,
+    "SYS_PTRACE": 19,
+    "SYS_ADMIN": 21,
+    "SYS_RESOURCE": 24,
+    "PERFMON": 38,
+    "BPF": 39,
+    "CHECKPOINT_RESTORE": 40,
+}
+"""Bits of capability masks. Source of fact: linux/capability.h."""
+
+_EFFECTIVE_BIT = 0x01
+_PROBING = frozenset(Feature) - {Feature.NETWORK, Feature.NETWORK_TC}
+_LISTEN = "0A"
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at. ``problem``: OBI will not start or not do what was asked; ``note``: it may."""
+
+    subject: str
+    severity: Severity
+    evidence: str
+    consequence: str = ""
+    way_out: str = ""
+
+    def as_json(self) -> dict[str, str]:
+        """Only the parts that are not empty."""
+        parts = {
+            "subject": self.subject,
+            "severity": self.severity,
+            "evidence": self.evidence,
+            "consequence": self.consequence,
+            "way_out": self.way_out,
+        }
+        return {name: value for name, value in parts.items() if value}
+
+    def __str__(self) -> str:
+        so = f": {self.consequence}" if self.consequence else ""
+        return f"{self.evidence}{so}" + (f" → {self.way_out}" if self.way_out else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Privileges:
+    """What an agent is started with: the masks of the launcher, and those on the program's file."""
+
+    uid: int
+    effective: int
+    bounding: int
+    on_file: int = 0
+    no_new_privileges: bool = False
+    memlock: int = -1
+
+    @classmethod
+    def from_answer(cls, answer: Mapping[str, Any]) -> Privileges:
+        """From what the launcher answers."""
+        return cls(
+            answer["uid"],
+            answer["effective"],
+            answer["bounding"],
+            file_capabilities(bytes.fromhex(answer["on_file"])),
+            answer["no_new_privileges"],
+            answer["memlock"][0],
+        )
+
+    @property
+    def of_agent(self) -> int:
+        """What the agent will have. Root gets its bounding set at exec, another what the file gives."""
+        if self.uid == 0:
+            return self.effective & self.bounding
+        return 0 if self.no_new_privileges else self.on_file & self.bounding
+
+
+def file_capabilities(attribute: bytes) -> int:
+    """The mask in a file's ``security.capability``; 0 where they are not effective. Source of fact: capability.h."""
+    if len(attribute) < 20 or not attribute[0] & _EFFECTIVE_BIT:
+        return 0
+    low, high = int.from_bytes(attribute[4:8], "little"), int.from_bytes(attribute[12:16], "little")
+    return low | high << 32
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where to look, so that tests can look elsewhere."""
+
+    root: Path = Path("/")
+    release: str = ""
+
+    def read(self, path: str) -> str:
+        """A small file's text; empty where it is not there or may not be read."""
+        try:
+            return (self.root / path.lstrip("/")).read_text(encoding="utf-8", errors="replace").strip()
+        except OSError:
+            return ""
+
+    def exists(self, path: str) -> bool:
+        return (self.root / path.lstrip("/")).exists()
+
+    @property
+    def kernel(self) -> tuple[int, int] | None:
+        match = re.match(r"(\d+)\.(\d+)", self.release or platform.release())
+        return (int(match[1]), int(match[2])) if match else None
+
+
+def kernel_findings(asks: Asks, place: Place) -> Iterator[Finding]:
+    """The kernel, for the features that are asked for (all of the application's, where none is known)."""
+    probing = bool(asks.features & _PROBING) or not asks.features
+    yield _version(place)
+    yield _btf(place)
+    if probing:
+        yield _probes(place, alone=not asks.features - _PROBING)
+        yield _perf(place)
+        yield from _lockdown(asks, place)
+
+
+def _version(place: Place) -> Finding:
+    release = place.release or platform.release()
+    if place.kernel is None or place.kernel >= OLDEST_KERNEL:
+        return Finding("kernel", "ok", f"Linux {release}")
+    if release.startswith("4.18") and ".el8" in release:
+        return Finding("kernel", "note", f"Linux {release}", "Red Hat's 4.18 has what OBI needs by back-ports")
+    oldest = ".".join(map(str, OLDEST_KERNEL))
+    return Finding("kernel", "problem", f"Linux {release}", f"OBI needs {oldest}", f"use a kernel of {oldest} or later")
+
+
+def _btf(place: Place) -> Finding:
+    path = "/sys/kernel/btf/vmlinux"
+    if place.exists(path):
+        return Finding("BTF", "ok", f"{path} is there")
+    return Finding(
+        "BTF",
+        "problem",
+        f"{path} is not there",
+        "no eBPF program of OBI's can be loaded (no BTF found for kernel version)",
+        "use a kernel built with CONFIG_DEBUG_INFO_BTF; in a container, mount /sys",
+    )
+
+
+def _probes(place: Place, *, alone: bool) -> Finding:
+    """``alone``: nothing is asked for that works without."""
+    if place.exists("/sys/bus/event_source/devices/kprobe") or place.exists("/sys/kernel/tracing/kprobe_events"):
+        return Finding("kprobes", "ok", "the kernel offers kprobes")
+    return Finding(
+        "kprobes",
+        "problem" if alone else "note",
+        "neither /sys/bus/event_source/devices/kprobe nor /sys/kernel/tracing/kprobe_events is there",
+        "OBI cannot attach to processes: it runs, /metrics answers, and no request is ever seen",
+        "mount tracefs (mount -t tracefs nodev /sys/kernel/tracing), or use a kernel built with CONFIG_KPROBE_EVENTS; "
+        "network flows work without",
+    )
+
+
+def _perf(place: Place) -> Finding:
+    text = place.read("/proc/sys/kernel/perf_event_paranoid")
+    if not text.lstrip("-").isdigit() or int(text) < 3:
+        return Finding("perf_event_paranoid", "ok", text or "not there")
+    return Finding(
+        "perf_event_paranoid",
+        "note",
+        text,
+        "PERFMON alone does not open kprobes: SYS_ADMIN is needed",
+        "give SYS_ADMIN, or sysctl kernel.perf_event_paranoid=2",
+    )
+
+
+def _lockdown(asks: Asks, place: Place) -> Iterator[Finding]:
+    text = place.read("/sys/kernel/security/lockdown")
+    mode = match[1] if (match := re.search(r"\[(\w+)\]", text)) else ""
+    writes = bool(asks.features & {Feature.CONTEXT_PROPAGATION, Feature.GO_CONTEXT_PROPAGATION, Feature.LOG_ENRICHER})
+    if mode in ("", "none"):
+        yield Finding("lockdown", "ok", mode or "not reported")
+        if not mode and writes:
+            yield Finding(
+                "securityfs",
+                "note",
+                "/sys/kernel/security/lockdown is not there",
+                "Go programs get no context propagation at library level",
+                "mount securityfs at /sys/kernel/security",
+            )
+        return
+    yield Finding(
+        "lockdown",
+        "problem" if mode == "confidentiality" else "note",
+        f"the kernel is locked down: {mode}",
+        "eBPF may not read kernel memory"
+        if mode == "confidentiality"
+        else "no context propagation and no log enricher in Go programs",
+        "start the kernel with lockdown=none, or do without what needs it",
+    )
+
+
+def privilege_findings(asks: Asks, privileges: Privileges, place: Place, binary: str) -> Iterator[Finding]:
+    """Whether an agent that is started now has the capabilities that its features need, and how to give them."""
+    paranoid = place.read("/proc/sys/kernel/perf_event_paranoid")
+    wants = needed(
+        asks.features or {Feature.APPLICATION},
+        kernel=place.kernel,
+        perf_event_paranoid=int(paranoid) if paranoid.lstrip("-").isdigit() else None,
+    ).capabilities
+    has = privileges.of_agent
+    if has >> _NUMBERS["SYS_ADMIN"] & 1:  # it includes what BPF and PERFMON were taken from
+        has |= 1 << _NUMBERS["BPF"] | 1 << _NUMBERS["PERFMON"]
+    missing = tuple(name for name in wants if not has >> _NUMBERS[name] & 1)
+    names = ", ".join(sorted(feature.value for feature in asks.features)) or "any feature"
+    if not missing:
+        yield Finding("capabilities", "ok", f"user {privileges.uid} gives the agent {', '.join(wants)}")
+        return
+    listed = ", ".join(f"CAP_{name}" for name in missing)
+    yield Finding(
+        "capabilities",
+        "problem",
+        f"an agent started by user {privileges.uid} lacks {listed}",
+        f"OBI needs them for {names}",
+        _ways_to_give(wants, privileges, binary),
+    )
+
+
+def _ways_to_give(wants: tuple[str, ...], privileges: Privileges, binary: str) -> str:
+    flags = " ".join(f"--cap-add={name}" for name in wants)
+    docker = (
+        f"docker run --pid=host --network=host {flags} -v /etc/obi:/etc/obi:ro otel/ebpf-instrument "
+        "-config /etc/obi/config.yaml"
+    )
+    lost = [name for name in wants if not privileges.bounding >> _NUMBERS[name] & 1]
+    if lost or privileges.uid == 0:
+        return (
+            f"the server itself may not have them (bounding set): start it with {flags} where it runs in a container, "
+            f"or {docker}"
+        )
+    if privileges.no_new_privileges:
+        return f"the server was started under no_new_privs, where setcap is void: start it without, or {docker}"
+    caps = ",".join(f"cap_{name.lower()}" for name in wants)
+    return f"sudo setcap {caps}+ep {binary}; or start the server with sudo; or {docker}"
+
+
+def port_findings(asks: Asks, place: Place, *, own: frozenset[int] = frozenset()) -> Iterator[Finding]:
+    """Whether the ports that OBI will listen on are free. ``own``: those that the running agent holds itself."""
+    taken = listening(place)
+    for port in asks.ports:
+        if port.number in own or port.number not in taken:
+            yield Finding(f"port {port.number}", "ok", f"{port.key}: free")
+        else:
+            yield _taken(port)
+
+
+def _taken(port: Port) -> Finding:
+    return Finding(
+        f"port {port.number}",
+        "problem",
+        f"{port.key}: another process listens on {port.number} already",
+        "OBI ends with exit code 0 (address already in use)",
+        f"set {port.key} to a free port; ss -ltnp 'sport = :{port.number}' shows who has it",
+    )
+
+
+def listening(place: Place) -> frozenset[int]:
+    """TCP ports that somebody listens on in this network namespace. Source of fact: proc_net_tcp."""
+    found: set[int] = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in place.read(table).splitlines()[1:]:
+            fields = line.split()
+            if len(fields) > 3 and fields[3] == _LISTEN:
+                found.add(int(fields[1].rpartition(":")[2], 16))
+    return frozenset(found)

@@ -1,0 +1,1 @@
+"""The toolset ``local``: OBI on this host, without a cluster."""
