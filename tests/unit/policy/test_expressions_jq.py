@@ -159,7 +159,9 @@ def test_a_hint_names_spellings_that_are_allowed(word: str) -> None:
 
 def jq_program() -> str | None:
     """The jq that the image's programs were built with, else the one on the PATH (1.6 knows all of these but two)."""
-    built = sorted((Path.home() / ".cache" / "obi-mcp" / "programs").glob("jq-*/bin/jq"))
+    # jq-HASH is this machine's; jq-arm64-HASH is for an image of another.
+    programs = (Path.home() / ".cache" / "obi-mcp" / "programs").glob("jq-*/bin/jq")
+    built = sorted(path for path in programs if path.parts[-3].count("-") == 1)
     return str(built[-1]) if built else shutil.which("jq")
 
 
