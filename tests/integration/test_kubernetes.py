@@ -128,3 +128,15 @@ async def test_metrics_are_those_that_the_agent_counted(serve: Serve, sandbox: S
     assert before <= family["total"] <= after and family["total"] > 0
     assert family["per_node"] == {"real-0": family["total"]}
     assert len(seen["unread"]) == 3 and "connection refused" in seen["unread"][0]["problem"]
+
+
+async def test_preflight_knows_the_nodes_the_rights_and_what_is_there(serve: Serve) -> None:
+    async with serve(**TOOLSETS) as session:
+        seen, text, failed = await ask(session, "obi_k8s_preflight")
+        outside, _, _ = await ask(session, "obi_k8s_preflight", namespace="kube-system")
+    assert not failed and seen["ready"], text
+    by_id = {finding["id"]: finding for finding in seen["findings"]}
+    assert "observability/obi runs already on 4 nodes" in by_id["existing"]["what"]
+    assert by_id["rights"]["severity"] == "info" and "6.1.0" in text
+    assert not outside["ready"]
+    assert "scope.namespaces" in next(entry for entry in outside["findings"] if entry["id"] == "scope")["what"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from obi_mcp import __version__
 from obi_mcp.config import Settings
 from obi_mcp.toolsets.base import Services, ToolSpec
-from obi_mcp.toolsets.kubernetes import generate, logs, metrics, status, verify
+from obi_mcp.toolsets.kubernetes import generate, logs, metrics, preflight, status, verify
 
 
 class KubernetesToolset:
@@ -21,6 +21,7 @@ class KubernetesToolset:
         return (
             generate.daemonset_spec(settings),
             generate.sidecar_spec(settings),
+            preflight.spec(),
             status.spec(),
             verify.spec(),
             logs.all_spec(),
