@@ -33,6 +33,8 @@ INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 CONFIG_TYPE = "application/vnd.oci.image.config.v1+json"
 LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+gzip"
 TITLE = "org.opencontainers.image.title"
+_TOP = "index.json"
+_CONTAINERD_NAME = "io.containerd.image.name"
 _COMPRESSION = 9
 _BLOCK = 1 << 20
 _GZIP = 31  # zlib's window bits for a gzip header, which then has no time and no name in it
@@ -165,7 +167,7 @@ def write_image(layout: Path, layers: Sequence[Layer], settings: Settings, *, ep
 
 def read_image(layout: Path) -> Image:
     """The only image of a layout that ``write_image`` has written. Unpacked sizes are not kept there: they are 0."""
-    top = json.loads((layout / "index.json").read_text(encoding="utf-8"))["manifests"][0]
+    top = json.loads((layout / _TOP).read_text(encoding="utf-8"))["manifests"][0]
     manifest = json.loads(blob_path(layout, top["digest"]).read_text(encoding="utf-8"))
     config = json.loads(blob_path(layout, manifest["config"]["digest"]).read_text(encoding="utf-8"))
     layers = tuple(
@@ -208,6 +210,8 @@ def write_archive(layout: Path, archive: Path, reference: str, *, epoch: int) ->
     docker-archive it gets another manifest digest; pushed from the layout it keeps its own.
     """
     image = read_image(layout)
+    # Podman and containerd take it for an OCI archive, and know no other place for the name.
+    named = image.descriptor() | {"annotations": {_CONTAINERD_NAME: f"docker.io/library/{reference}"}}
     loading = [
         {
             "Config": f"blobs/sha256/{image.config.removeprefix('sha256:')}",
@@ -218,8 +222,10 @@ def write_archive(layout: Path, archive: Path, reference: str, *, epoch: int) ->
     unfinished = archive.with_name(f".{archive.name}.tmp")
     with tarfile.open(unfinished, "w", format=tarfile.PAX_FORMAT) as tar:
         _add_bytes(tar, "manifest.json", _json(loading), epoch)
+        _add_bytes(tar, _TOP, _top([named]), epoch)
         for path in _sorted_tree(layout):
-            _add_path(tar, path, str(path.relative_to(layout)), epoch, {})
+            if (name := str(path.relative_to(layout))) != _TOP:
+                _add_path(tar, path, name, epoch, {})
     unfinished.rename(archive)
 
 
@@ -297,7 +303,12 @@ def _add_bytes(archive: tarfile.TarFile, name: str, content: bytes, epoch: int) 
 
 def _write_top(layout: Path, manifests: list[dict[str, Any]]) -> None:
     (layout / "oci-layout").write_bytes(_json({"imageLayoutVersion": "1.0.0"}))
-    (layout / "index.json").write_bytes(_json({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": manifests}))
+    (layout / _TOP).write_bytes(_top(manifests))
+
+
+def _top(manifests: list[dict[str, Any]]) -> bytes:
+    """The entry of a layout."""
+    return _json({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": manifests})
 
 
 def _json(value: Any) -> bytes:

@@ -19,7 +19,10 @@ unset CDPATH
 
 # All of it is one function, so that a shell that reads as it runs has read the end before it begins.
 main() {
-  action='' target='' key='' signer='' platform='' plain_http=''
+  action='' target='' key='' signer='' platform='' plain_http='' work='' ended='' harmed=''
+  trap finish EXIT
+  trap 'exit 130' INT
+  trap 'exit 143' TERM HUP
   while [ $# -gt 0 ]; do
     case $1 in
       --check) choose check ;;
@@ -30,7 +33,7 @@ main() {
       --signer) signer=$(value "$@"); shift ;;
       --platform) platform=$(value "$@"); shift ;;
       --plain-http) plain_http=yes ;;
-      -h | --help) sed -n '2,/^set -eu/{/^set -eu/d;s/^# \{0,1\}//;p;}' "$0"; exit 0 ;;
+      -h | --help) ended=yes; sed -n '2,/^set -eu/{/^set -eu/d;s/^# \{0,1\}//;p;}' "$0"; exit 0 ;;
       *) usage "there is no option $1" ;;
     esac
     shift
@@ -42,6 +45,7 @@ main() {
   check_signature
   check_kinds
   check_sums
+  [ -z "$harmed" ] || exit 1
   say "$(wc -l < SHA256SUMS | sed 's/ //g') files are as they were made"
   case $action in
     check) cat digests.txt ;;
@@ -62,7 +66,15 @@ value() {
 
 say() { printf '%s\n' "load.sh: $*" >&2; }
 
+# However it ends, it leaves nothing and says something.
+finish() {
+  code=$?
+  [ -z "$work" ] || rm -rf "$work"
+  [ "$code" -eq 0 ] || [ -n "$ended" ] || say "stopped with $code; if nothing says why, load.sh itself was changed"
+}
+
 usage() {
+  ended=yes
   say "$1"
   say 'hint: ./load.sh --help'
   exit 2
@@ -70,6 +82,7 @@ usage() {
 
 # bad FILE WHAT: the one way in which a check ends that does not pass.
 bad() {
+  ended=yes harmed=yes
   say "$1: $2"
   say 'nothing was loaded; copy the bundle again, and compare its checksum with that of its sender'
   exit 1
@@ -117,9 +130,6 @@ check_signature() {
   [ -f SHA256SUMS.sig ] || bad SHA256SUMS.sig 'is missing, and a key was given'
   command -v ssh-keygen > /dev/null 2>&1 || usage 'verifying a signature needs ssh-keygen: install openssh-client'
   work=$(mktemp -d)
-  trap 'rm -rf "$work"' EXIT
-  trap 'exit 130' INT
-  trap 'exit 143' TERM HUP
   # A public key alone becomes a file of allowed signers with one line.
   if grep -q '^\(ssh-\|ecdsa-\|sk-\)' "$key"; then
     sed -n '/^\(ssh-\|ecdsa-\|sk-\)/{s/^/signer namespaces="obi-mcp-bundle" /;p;}' "$key" > "$work/allowed"
@@ -198,6 +208,7 @@ copy() {
 }
 
 failed() {
+  ended=yes
   say "$1: it did not work"
   exit 3
 }

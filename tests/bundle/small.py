@@ -15,7 +15,7 @@ from layout import Settings, write_image, write_index, write_layer  # noqa: E402
 
 from bundle import sums  # noqa: E402
 
-__all__ = ["Made", "make_key", "small_bundle", "small_images", "sums"]
+__all__ = ["Made", "make_key", "small_bundle", "small_images", "sums", "write_bundle"]
 
 EPOCH = 1_700_000_000
 DEBIAN = """Package: libssl3

@@ -82,6 +82,18 @@ def test_every_kind_of_byte_of_the_lists_is_guarded(bundle: Path) -> None:
         (bundle / name).write_bytes(whole)
 
 
+def test_a_damaged_script_does_not_say_that_all_is_well(bundle: Path) -> None:
+    script = bundle / "load.sh"
+    whole = script.read_bytes()
+    for place in range(0, len(whole), len(whole) // 60):
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        script.write_bytes(damaged)
+        done = load(bundle, "--check")
+        assert "load.sh" in done.stderr, (place, done.stderr)
+        assert done.returncode != 0 or "nothing was loaded" in done.stderr, place
+
+
 def _replace(name: str, change: Callable[[str], str]) -> Callable[[Path], None]:
     def changing(bundle: Path) -> None:
         file = bundle / name
