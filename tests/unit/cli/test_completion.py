@@ -43,7 +43,7 @@ COMPLETED: list[tuple[str, list[str]]] = [
     ("obi-mcp s", ["serve"]),
     ("obi-mcp serve --acc", ["--access"]),
     ("obi-mcp serve --access ", ["read-only", "non-destructive", "full"]),
-    ("obi-mcp call obi_k", ["obi_kubectl"]),
+    ("obi-mcp call obi_ku", ["obi_kubectl"]),
     ("obi-mcp call obi_kubectl --output ", ["text", "json", "junit", "github"]),
     ("obi-mcp policy ch", ["check"]),
     ("obi-mcp audit v", ["verify"]),

@@ -56,6 +56,7 @@ class ConfigMap(KubernetesObject):
 class PolicyRule:
     api_groups: tuple[str, ...]
     resources: tuple[str, ...]
+    resource_names: tuple[str, ...] = ()
     verbs: tuple[str, ...]
 
 
@@ -63,6 +64,13 @@ class PolicyRule:
 class ClusterRole(KubernetesObject):
     api_version: ClassVar[str] = "rbac.authorization.k8s.io/v1"
     kind: ClassVar[str] = "ClusterRole"
+    rules: tuple[PolicyRule, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Role(KubernetesObject):
+    api_version: ClassVar[str] = "rbac.authorization.k8s.io/v1"
+    kind: ClassVar[str] = "Role"
     rules: tuple[PolicyRule, ...]
 
 
@@ -84,6 +92,14 @@ class RoleRef:
 class ClusterRoleBinding(KubernetesObject):
     api_version: ClassVar[str] = "rbac.authorization.k8s.io/v1"
     kind: ClassVar[str] = "ClusterRoleBinding"
+    subjects: tuple[Subject, ...]
+    role_ref: RoleRef
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoleBinding(KubernetesObject):
+    api_version: ClassVar[str] = "rbac.authorization.k8s.io/v1"
+    kind: ClassVar[str] = "RoleBinding"
     subjects: tuple[Subject, ...]
     role_ref: RoleRef
 

@@ -99,7 +99,9 @@ def test_the_pod_is_what_was_asked_for(install: Install, path: str, expected: ob
 def test_an_installation_that_sends_nothing_anywhere_does_not_pass() -> None:
     (text,) = render(Install(prometheus_port=None), Format.YAML).values()
     (config,) = [document.body["data"][FILE_NAME] for document in read_documents(text) if document.kind == "ConfigMap"]
-    assert "nothing is exported" in " ".join(finding.message for finding in validate(config) if finding.severity == "error")
+    assert "nothing is exported" in " ".join(
+        finding.message for finding in validate(config) if finding.severity == "error"
+    )
 
 
 def test_a_changed_configuration_restarts_the_pods() -> None:

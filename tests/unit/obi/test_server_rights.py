@@ -1,0 +1,94 @@
+"""The server's own rights: least by level, never more than the policy's table of kinds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.unit.policy.policies import built_in
+
+from obi_mcp.obi.manifests.kinds import body_of
+from obi_mcp.obi.server_rights import ServerRights, server_rights
+from obi_mcp.policy.model import Access
+
+LEVELS = list(Access)
+
+
+def rules(access: Access, kind: str, **more: Any) -> list[dict[str, Any]]:
+    asked = ServerRights(access=access, namespaces=("obi",), account_namespace="obi", cluster_objects=("obi",), **more)
+    bodies = [body_of(thing) for thing in server_rights(asked, built_in().resources)]
+    return [rule for body in bodies if body["kind"] == kind for rule in body["rules"]]
+
+
+def verbs(found: list[dict[str, Any]], resource: str) -> set[str]:
+    return {verb for rule in found if resource in rule["resources"] for verb in rule["verbs"]}
+
+
+@pytest.mark.parametrize("access", LEVELS)
+@pytest.mark.parametrize("kind", ["Role", "ClusterRole"])
+def test_nothing_is_a_wildcard_and_nothing_hands_out_credentials(access: Access, kind: str) -> None:
+    for rule in rules(access, kind, everywhere=True):
+        words = {*rule["apiGroups"], *rule["resources"], *rule["verbs"]}
+        assert "*" not in words
+        assert not words & {"escalate", "bind", "impersonate", "deletecollection", "serviceaccounts/token", "pods/exec"}
+
+
+@pytest.mark.parametrize(
+    ("access", "resource", "expected"),
+    [
+        (Access.READ_ONLY, "daemonsets", {"get", "list", "watch"}),
+        (Access.NON_DESTRUCTIVE, "daemonsets", {"get", "list", "watch", "create", "patch", "update"}),
+        (Access.FULL, "daemonsets", {"get", "list", "watch", "create", "patch", "update", "delete"}),
+        (Access.READ_ONLY, "pods", {"get", "list", "watch"}),
+        (Access.NON_DESTRUCTIVE, "pods", {"get", "list", "watch", "delete"}),
+        (Access.READ_ONLY, "pods/log", {"get"}),
+        (Access.READ_ONLY, "pods/proxy", {"get"}),
+        (Access.READ_ONLY, "secrets", {"get", "list"}),
+        (Access.FULL, "secrets", {"get", "list", "create", "update", "patch", "delete"}),
+    ],
+)
+def test_rights_in_a_namespace(access: Access, resource: str, expected: set[str]) -> None:
+    assert verbs(rules(access, "Role"), resource) == expected
+
+
+@pytest.mark.parametrize(
+    ("access", "resource", "expected"),
+    [
+        (Access.READ_ONLY, "nodes", {"get", "list", "watch"}),
+        (Access.READ_ONLY, "clusterroles", {"get", "list", "watch"}),
+        (Access.NON_DESTRUCTIVE, "clusterroles", {"get", "list", "watch", "create", "patch", "update"}),
+        (Access.FULL, "clusterroles", {"get", "list", "watch", "create", "patch", "update", "delete"}),
+        (Access.READ_ONLY, "pods", set()),
+        (Access.NON_DESTRUCTIVE, "pods", {"get", "list", "watch"}),  # what it grants to OBI it has to hold
+        (Access.FULL, "secrets", set()),
+    ],
+)
+def test_rights_in_the_cluster(access: Access, resource: str, expected: set[str]) -> None:
+    assert verbs(rules(access, "ClusterRole"), resource) == expected
+
+
+def test_cluster_objects_are_changed_by_name_only() -> None:
+    for rule in rules(Access.FULL, "ClusterRole"):
+        if {"clusterroles", "clusterrolebindings"} & set(rule["resources"]) and "delete" in rule["verbs"]:
+            assert rule["resourceNames"] == ["obi"]
+
+
+@pytest.mark.parametrize("access", LEVELS)
+def test_without_helm_no_secret_is_named(access: Access) -> None:
+    for kind in ("Role", "ClusterRole"):
+        assert verbs(rules(access, kind, helm=False, everywhere=True), "secrets") == set()
+
+
+def test_each_level_holds_what_the_one_below_holds() -> None:
+    for kind in ("Role", "ClusterRole"):
+        held: set[tuple[str, str, str]] = set()
+        for access in LEVELS:
+            now = {
+                (group, resource, verb)
+                for rule in rules(access, kind)
+                for group in rule["apiGroups"]
+                for resource in rule["resources"]
+                for verb in rule["verbs"]
+            }
+            assert held <= now
+            held = now
