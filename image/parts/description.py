@@ -28,6 +28,8 @@ ENVIRONMENT = {
     "KUBECACHEDIR": "/tmp/.kube/cache",
     "KUBECONFIG": "/kube/config",
     "LANG": "C.UTF-8",
+    # Errors name a container's ways out where no engine left its mark: in a pod.
+    "OBI_MCP_CONTAINER": "1",
     "SSL_CERT_FILE": "/etc/ssl/certs/ca-certificates.crt",
     # Where obi-mcp/policy-….json lies, compiled when the image was built.
     "XDG_CACHE_HOME": "/var/cache",
