@@ -131,8 +131,8 @@ check_signature() {
   command -v ssh-keygen > /dev/null 2>&1 || usage 'verifying a signature needs ssh-keygen: install openssh-client'
   work=$(mktemp -d)
   # A public key alone becomes a file of allowed signers with one line.
-  if grep -q '^\(ssh-\|ecdsa-\|sk-\)' "$key"; then
-    sed -n '/^\(ssh-\|ecdsa-\|sk-\)/{s/^/signer namespaces="obi-mcp-bundle" /;p;}' "$key" > "$work/allowed"
+  if grep -E '^(ssh-|ecdsa-|sk-)' "$key" > "$work/keys"; then
+    sed 's/^/signer namespaces="obi-mcp-bundle" /' "$work/keys" > "$work/allowed"
     signer=signer
   else
     cat "$key" > "$work/allowed"
@@ -187,7 +187,7 @@ load() {
   "$1" load -i "$archive" >&2 || failed "$1 load"
   shown=$("$1" image inspect --format '{{.Id}}' @TITLE@:@VERSION@) || failed "$1 image inspect"
   # Docker names an image by its configuration, or with the containerd store by its manifest; Podman without sha256:.
-  case "$(sed -n "s/^$platform\(\.config\)\{0,1\} sha256://p" digests.txt)" in
+  case "$(sed -n "s/^$platform[.a-z]* sha256://p" digests.txt)" in
     *"${shown#sha256:}"*) [ -n "$shown" ] || failed "$1 image inspect" ;;
     *) failed "$1 has $shown, which is not in digests.txt" ;;
   esac
