@@ -156,6 +156,7 @@ class DockerDaemon:
             f"--exec-root={self.state / 'exec'}",
             f"--pidfile={self.state / 'pid'}",
             f"--cgroup-parent=/{self._cgroup}",
+            *(f"--add-runtime=sandbox={ROOT / 'tests' / 'runtime.py'}", "--default-runtime=sandbox"),
             *("--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false", "--userland-proxy=false"),
         ]
         (self.state / "pid").unlink(missing_ok=True)  # process 1 of a namespace that is gone

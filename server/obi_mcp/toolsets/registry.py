@@ -6,6 +6,7 @@ from obi_mcp.config import Settings
 from obi_mcp.errors import ConfigError
 from obi_mcp.toolsets.base import Toolset, ToolSpec
 from obi_mcp.toolsets.command import CommandToolset
+from obi_mcp.toolsets.docker import DockerToolset
 from obi_mcp.toolsets.kubernetes.toolset import KubernetesToolset
 from obi_mcp.toolsets.local.toolset import LocalToolset
 
@@ -19,6 +20,7 @@ def all_toolsets() -> tuple[Toolset, ...]:
         CommandToolset(),
         LocalToolset(),
         KubernetesToolset(),
+        DockerToolset(),
     )
 
 

@@ -1,0 +1,84 @@
+"""Whether a container of OBI's is well: when it is ready, how it ended, and what its log shows to be wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from obi_mcp.agent.asks import Asks
+from obi_mcp.containers.engine import Engine
+from obi_mcp.containers.model import Container
+from obi_mcp.obi.capabilities import Feature
+from obi_mcp.obi.log_lines import parse_line
+from obi_mcp.obi.symptoms import Symptom, symptom_of_end, symptoms_in
+from obi_mcp.policy.effects import ApprovedEffect, ContainerRun
+
+TAIL = 200
+_POLL_S = 0.1
+_NETWORK = frozenset({Feature.NETWORK, Feature.NETWORK_TC})
+# What OBI and Beyla say once the part has begun (OBI v0.5.0, Beyla 1.8: runs).
+_NETWORK_READY, _APPLICATION_READY = "Flows agent successfully started", "Starting main node"
+_EXITS = {
+    0: "it ended by itself with exit code 0",
+    2: "exit code 2: the command line has a flag that this version does not know",
+    129: "exit code 129: SIGHUP, which OBI does not survive",
+    137: "exit code 137: it was killed (SIGKILL)",
+    139: "exit code 139: it crashed (SIGSEGV)",
+    143: "exit code 143: it was told to end (SIGTERM)",
+    255: "exit code 255: it refused its configuration or could not start; its last lines say why",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """``waiting_for``: lines that have not been seen yet. ``container`` as it was at the last look."""
+
+    container: Container
+    ready: bool
+    waiting_for: tuple[str, ...]
+    lines: tuple[str, ...]
+    symptoms: tuple[Symptom, ...]
+
+
+async def watch(
+    engine: Engine, approved: ApprovedEffect[ContainerRun], made: Container, asks: Asks, *, within_s: float
+) -> Watched:
+    """Looks until it is ready or has ended, at most so long."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + within_s
+    while True:
+        now = await engine.find(made.id) or made
+        lines = await engine.log(approved, made, tail=TAIL)
+        missing = tuple(text for text in _awaited(asks) if not any(text in line for line in lines))
+        ended = now.ended or now.restarts > 0
+        if ended or not missing or loop.time() >= deadline:
+            return Watched(now, not missing and not ended, missing, lines, problems(now, lines))
+        await asyncio.sleep(_POLL_S)
+
+
+def problems(container: Container, lines: Iterable[str]) -> tuple[Symptom, ...]:
+    """What is wrong, by how it ended and by what it printed; the most telling first."""
+    ends: list[Symptom] = []
+    if container.out_of_memory:
+        ends += filter(None, (symptom_of_end("OOMKilled"),))
+    elif container.ended and container.exit_code == 0:
+        ends += filter(None, (symptom_of_end("Completed"),))
+    said = symptoms_in(line for line in lines if parse_line(line).kind in ("log", "other"))
+    return (*(ends if container.out_of_memory else ()), *said, *(() if container.out_of_memory or said else ends))
+
+
+def how_it_ended(container: Container) -> str:
+    """One sentence; empty while it runs."""
+    if container.error:
+        return f"the engine could not run it: {container.error[:300]}"
+    if container.out_of_memory:
+        return "it was killed for want of memory (OOMKilled)"
+    if not container.ended or container.exit_code is None:
+        return ""
+    return _EXITS.get(container.exit_code, f"exit code {container.exit_code}")
+
+
+def _awaited(asks: Asks) -> tuple[str, ...]:
+    network = (_NETWORK_READY,) if asks.features & _NETWORK else ()
+    return (*network, *((_APPLICATION_READY,) if asks.features - _NETWORK else ()))
