@@ -50,6 +50,7 @@ def make(project: Path, python: Python, packages: Path, store: Store, work: Work
     compiled = list((cache / "obi-mcp").glob("policy-*.json"))
     if len(compiled) != 1:
         raise BuildFailed(f"the policy was not compiled into {cache}")
+    compiled[0].parent.chmod(0o755)
     compiled[0].chmod(0o644)
     return root
 

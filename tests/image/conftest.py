@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +14,17 @@ from tests.sandbox.sandbox import Sandbox
 
 
 @pytest.fixture(scope="session")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+def built() -> Iterator[Built]:
     """The image of the sources as they are."""
-    return build(tmp_path_factory.mktemp("built"))
+    with tempfile.TemporaryDirectory(prefix="obi-mcp-image-") as folder:  # pytest would keep half a gigabyte
+        yield build(Path(folder))
+
+
+@pytest.fixture
+def output() -> Iterator[Path]:
+    """A folder for what a test builds."""
+    with tempfile.TemporaryDirectory(prefix="obi-mcp-image-") as folder:
+        yield Path(folder)
 
 
 @pytest.fixture(scope="session")
