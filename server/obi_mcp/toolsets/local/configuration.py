@@ -140,7 +140,7 @@ async def run_update(services: Services, call: ToolCall) -> ToolResult:
     await _put(desk, old, edited.text)
     if runs:
         readiness = await _restarted(desk, old, edited.text, environment)
-        structured.update(restarted=True, pid=desk.record.agent.pid if desk.record else None, ready=readiness.ready)
+        structured.update(restarted=True, ready=readiness.ready)
         structured["waiting_for"] = list(readiness.waiting_for)
     done = "changed, and OBI was started with it" if runs else "changed; OBI reads it when it is started"
     return ToolResult(structured, f"{done}\n{structured['diff']}")

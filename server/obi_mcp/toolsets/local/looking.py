@@ -49,6 +49,7 @@ async def status(desk: Desk) -> ToolResult:
         structured.update(_usage(record))
         structured["exporters"] = await _exporters(asks)
     structured.update(await asyncio.to_thread(_from_log, desk, record))
+    structured = {name: value for name, value in structured.items() if value is not None}
     return ToolResult(structured, _lines(structured))
 
 
@@ -179,7 +180,7 @@ def _absent(structured: dict[str, Any]) -> str:
 
 
 def _lines(found: dict[str, Any]) -> str:
-    lines = [f"{found['state']}: {found['binary']} {found.get('version', '')} pid {found['pid']}"]
+    lines = [f"{found['state']}: {found['binary']} {found.get('version', '')} pid {found.get('pid', 'none')}"]
     if "uptime_s" in found:
         mib = found["memory_bytes"] / 1_048_576
         lines.append(f"up {found['uptime_s']:.0f} s, {found['cpu_percent']:g} % of a core, {mib:.0f} MiB")

@@ -1,0 +1,430 @@
+"""OBI on one host: the real eBPF agent (Beyla 1.8) in a network namespace of its own, through a real MCP client."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.integration.local_host import CONFIG, FLOWS, METRICS, ROOT, LocalHost, Served, local_host
+
+from obi_mcp.audit_chain import verify
+
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces and eBPF need root"),
+]
+
+WITHIN_S = 15.0
+
+
+@pytest.fixture(scope="session")
+def beyla() -> Path:
+    """The real agent, from the sandbox's cache."""
+    script = ROOT / "tests" / "sandbox" / "build.py"
+    done = subprocess.run([sys.executable, str(script), "--json"], stdout=subprocess.PIPE, text=True, check=True)
+    return Path(json.loads(done.stdout)["programs"]["beyla"])
+
+
+@pytest.fixture
+def host(beyla: Path, tmp_path: Path) -> Iterator[LocalHost]:
+    with local_host(f"local-{os.getpid()}", tmp_path, beyla) as made:
+        (tmp_path / "etc").mkdir()
+        yield made
+        assert made.processes() == []
+
+
+def stand_in(directory: Path, body: str) -> Path:
+    """A program that prints what a test wants OBI to print; ``-config FILE`` are its arguments."""
+    path = directory / "obi"
+    path.write_text(f"#!{sys.executable}\nimport os, signal, sys, time\n{body}\n")
+    path.chmod(0o755)
+    return path
+
+
+READY = "print('time=2026-11-21T12:00:00Z level=INFO msg=\"Flows agent successfully started\"', flush=True)\n"
+QUIET = "network: {enable: true}\notel_metrics_export: {endpoint: 'http://127.0.0.1:4318'}\n"
+
+
+async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
+    deadline = time.monotonic() + WITHIN_S
+    while not await condition():
+        assert time.monotonic() < deadline, f"not within {WITHIN_S} s: {what}"
+        await asyncio.sleep(0.1)
+
+
+async def flow_bytes(served: Served) -> float:
+    """The sum of the flow metric, as the status shows it."""
+    status = await served.call("obi_get_status")
+    return float(sum(entry.get("totals", {}).get(FLOWS, 0) for entry in status.data.get("exporters", ())))
+
+
+def test_from_deploy_to_stop(host: LocalHost) -> None:
+    async def scenario() -> None:
+        async with host.serve() as served:
+            await deployed_and_seen(served)
+            await changed(served)
+            await wrong_changes_are_refused(served)
+            stopped = await served.call("obi_stop")
+            assert not stopped.is_error, stopped.text
+            assert (await served.call("obi_get_status")).data["state"] == "stopped"
+
+    async def deployed_and_seen(served: Served) -> None:
+        absent = await served.call("obi_get_status")
+        assert absent.data["state"] == "absent"
+        planned = await served.call("obi_local_deploy", config=CONFIG, dry_run=True)
+        assert planned.data["decision"]["effect"] == "allow"
+        assert not (host.agent / "config.yaml").exists()
+        made = await served.call("obi_deploy_local", config=CONFIG)
+        assert not made.is_error, made.text
+        assert (made.data["ready"], made.data["version"]) == (True, "v1.8.0")
+        assert any("Flows agent successfully started" in line for line in made.data["lines"])
+        host.traffic(20)
+
+        async def seen() -> bool:
+            return await flow_bytes(served) > 20 * 20_000
+
+        await until(seen, "the metric has the traffic")
+        status = await served.call("obi_get_status")
+        assert (status.data["state"], status.data["pid"]) == ("running", made.data["pid"])
+        assert status.data["features"] == ["network"]
+        assert status.data["memory_bytes"] > 10_000_000
+        flows = await served.call("obi_get_logs", kind="flow", grep="dst.port=8000", tail=5)
+        assert flows.data["records"][-1]["fields"]["dst.address"] == "10.98.7.2"
+        logs = await served.call("obi_get_logs", level="info", since="10m")
+        assert any(record["message"] == "starting Flows agent" for record in logs.data["records"])
+        assert all(record["kind"] == "log" for record in logs.data["records"])
+        again = await served.call("obi_deploy_local", config=CONFIG)
+        assert (again.code, again.is_error) == ("conflict", True)
+
+    async def changed(served: Served) -> None:
+        other = METRICS + 1
+        made = await served.call("obi_update_config", patch={"prometheus_export": {"port": other}})
+        assert not made.is_error, made.text
+        assert (made.data["restarted"], made.data["ready"]) == (True, True)
+        assert f"+prometheus_export: {{port: {other}}}" in made.data["diff"]
+        text = (host.agent / "config.yaml").read_text()
+        assert "# the flows of one link" in text
+        host.traffic(5)
+
+        async def seen() -> bool:
+            return await flow_bytes(served) > 5 * 20_000
+
+        await until(seen, "the metric on the new port has the traffic")
+        config = await served.call("obi_get_config")
+        assert config.data["values"]["prometheus_export.port"]["value"] == other
+        assert config.data["values"]["prometheus_export.port"]["source"] == "file"
+
+    async def wrong_changes_are_refused(served: Served) -> None:
+        before, text = host.record()["agent"]["pid"], (host.agent / "config.yaml").read_text()
+        wrong: list[tuple[dict[str, Any], str, str]] = [
+            ({"promtheus_export": {"port": 1}}, "invalid_document", "prometheus_export"),
+            ({"otel_metrics_export": {"endpoint": "http://collector.example.org:4318"}}, "denied", "example.org"),
+            ({"profile_port": 6060}, "denied", "pprof"),
+        ]
+        for patch, code, message in wrong:
+            refused = await served.call("obi_update_config", patch=patch)
+            assert (refused.code, message in refused.message) == (code, True), refused.text
+            assert (host.record()["agent"]["pid"], (host.agent / "config.yaml").read_text()) == (before, text)
+        # Good for the validator and the policy, and yet OBI ends with it.
+        patch = {"network": {"agent_ip": None, "agent_ip_iface": "name:nosuch0"}}
+        refused = await served.call("obi_update_config", patch=patch)
+        assert (refused.code, "the old configuration is in place again" in refused.message) == ("conflict", True)
+        assert (host.agent / "config.yaml").read_text() == text
+        assert host.record()["agent"]["pid"] != before
+        host.traffic(5)
+
+        async def seen() -> bool:
+            return await flow_bytes(served) > 5 * 20_000
+
+        await until(seen, "the old configuration works again")
+
+    asyncio.run(scenario())
+    assert sorted(path.name for path in host.agent.iterdir()) == [
+        "agent.json",
+        "agent.lock",
+        "agent.log",
+        "config.previous.yaml",
+        "config.yaml",
+    ]
+    assert all(not path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO) for path in host.agent.iterdir())
+    found = verify(host.audit)
+    assert found.good
+    lines = [json.loads(line) for line in host.audit.read_text().splitlines()]
+    rules = {line["rule"] for line in lines}
+    assert rules >= {
+        "local.read",
+        "local.start",
+        "local.stop",
+        "local.restart",
+        "local.config.write",
+        "hard.agent-config",
+    }
+
+
+def test_what_was_killed_comes_back_and_what_was_left_is_adopted(host: LocalHost) -> None:
+    async def scenario() -> None:
+        async with host.serve() as served:
+            made = await served.call("obi_deploy_local", config=CONFIG)
+            first = made.data["pid"]
+            os.kill(first, signal.SIGKILL)
+
+            async def again() -> bool:
+                status = await served.call("obi_get_status")
+                return bool(status.data["state"] == "running" and status.data.get("pid", first) != first)
+
+            await until(again, "the agent was started again")
+            status = await served.call("obi_get_status")
+            assert (status.data["restarts"], status.data["last_exit"].split(" after")[0]) == (1, "signal 9")
+            said = await served.call("obi_get_logs", level="warn", grep="obi-mcp.keeper")
+            assert [record["message"].split(" after")[0] for record in said.data["records"]] == [
+                "the agent ended: signal 9",
+                "started again in 1 s",
+            ]
+            os.kill(served.pid, signal.SIGKILL)
+        living = host.record()["agent"]["pid"]
+        os.kill(living, 0)
+        async with host.serve() as served:
+            status = await served.call("obi_get_status")
+            assert (status.data["state"], status.data["pid"]) == ("running", living)
+            host.traffic(5)
+
+            async def seen() -> bool:
+                return await flow_bytes(served) > 5 * 20_000
+
+            await until(seen, "the adopted agent works")
+            assert not (await served.call("obi_stop")).is_error
+
+    asyncio.run(scenario())
+
+
+def test_a_pid_that_became_anothers_is_not_signalled(host: LocalHost) -> None:
+    other = subprocess.Popen(["sleep", "60"])
+    try:
+        asyncio.run(_asked_to_stop(host, other.pid))
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+async def _asked_to_stop(host: LocalHost, pid: int) -> None:
+    async with host.serve() as served:
+        await served.call("obi_deploy_local", config=CONFIG)
+        await served.call("obi_stop")
+        record = host.record()
+        record["agent"] |= {"pid": pid, "boot": Path("/proc/sys/kernel/random/boot_id").read_text().strip()}
+        record["agent"]["started"] = 12345
+        (host.agent / "agent.json").write_text(json.dumps(record))
+        refused = await served.call("obi_stop")
+        assert refused.code == "not_found", refused.text
+        refused = await served.call("obi_stop", pid=pid)
+        assert (refused.code, refused.data["decision"]["rule"]) == ("denied", "hard.process")
+
+
+@pytest.fixture
+def open_directory() -> Iterator[Path]:
+    """A directory that every user may enter; pytest's own is closed to others."""
+    with tempfile.TemporaryDirectory(prefix="obi-mcp-") as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
+def test_as_an_ordinary_user_the_error_says_how_to_give_what_is_missing(beyla: Path, open_directory: Path) -> None:
+    program = open_directory / "beyla"
+    shutil.copy(beyla, program)
+    program.chmod(0o755)
+    home = open_directory / "home"
+    (home / "etc").mkdir(parents=True)
+    closed = home / "etc" / "closed.yaml"
+    closed.write_text(CONFIG)
+    closed.chmod(0o600)
+    os.chown(home, 65534, 65534)
+    prefix = (sys.executable, str(Path(__file__).with_name("as_nobody.py")), "65534")
+
+    async def scenario(host: LocalHost) -> None:
+        async with host.serve() as served:
+            refused = await served.call("obi_deploy_local", config=CONFIG)
+            assert refused.code == "host_unfit", refused.text
+            assert "user 65534 lacks CAP_BPF" in refused.message
+            assert f"sudo setcap cap_bpf,cap_perfmon,cap_net_raw+ep {program}" in refused.message
+            assert "docker run --pid=host --network=host --cap-add=BPF" in refused.message
+            planned = await served.call("obi_deploy_local", config=CONFIG, dry_run=True)
+            assert "capabilities" in {finding["subject"] for finding in planned.data["findings"]}
+            unreadable = await served.call("obi_deploy_local", config_path=str(closed))
+            assert (unreadable.code, "Permission denied" in unreadable.message) == ("program_failed", True)
+
+    with local_host(f"nobody-{os.getpid()}", home, program, prefix=prefix) as host:
+        asyncio.run(scenario(host))
+        assert not (host.agent / "config.yaml").exists()
+
+
+def test_what_cannot_work_is_said_before_the_start(host: LocalHost) -> None:
+    (host.directory / "etc" / "link.yaml").symlink_to("/etc/shadow")
+    (host.directory / "etc" / "latin.yaml").write_bytes(b"a: \xff\n")
+    (host.directory / "etc" / "large.yaml").write_text("# " + "x" * 5_000_000)
+    etc = host.directory / "etc"
+    cases: list[tuple[dict[str, Any], str, str]] = [
+        ({"config_path": f"{etc}/missing.yaml"}, "program_failed", "No such file"),
+        ({"config_path": f"{etc}/link.yaml"}, "program_failed", "Too many levels of symbolic links"),
+        ({"config_path": f"{etc}/latin.yaml"}, "program_failed", "no UTF-8 text"),
+        ({"config_path": f"{etc}/large.yaml"}, "program_failed", "more than 1,048,576 bytes"),
+        ({"config_path": "/etc/shadow"}, "denied", "no configuration file"),
+        ({"config": "# " + "x" * 5_000_000}, "invalid_argument", "5,000,002 characters; at most 262,144"),
+        ({"config": "network: {enable: true\n"}, "invalid_document", "line"),
+        ({"config": "prometheus_export: {port: 9490}\n"}, "invalid_document", "OBI would not"),
+        ({}, "invalid_argument", "nothing says what OBI should look at"),
+        ({"config": CONFIG, "env": {"LD_PRELOAD": "/tmp/x.so"}}, "denied", "LD_PRELOAD"),
+        ({"open_port": "8000"}, "host_unfit", "kprobe"),
+    ]
+    if Path("/sys/bus/event_source/devices/kprobe").exists():
+        cases.pop()  # here tracing applications would work
+
+    async def scenario() -> None:
+        async with host.serve() as served:
+            for arguments, code, message in cases:
+                refused = await served.call("obi_deploy_local", **arguments)
+                assert (refused.code, message in refused.message) == (code, True), (
+                    f"{str(arguments)[:200]}: {refused.text[:500]}"
+                )
+            with listening(host, METRICS):
+                refused = await served.call("obi_deploy_local", config=CONFIG)
+                assert refused.code == "host_unfit"
+                assert f"prometheus_export.port: another process listens on {METRICS}" in refused.message
+            assert not (host.agent / "agent.json").exists()
+
+    asyncio.run(scenario())
+
+
+class listening:
+    """Somebody else's port in the namespace."""
+
+    def __init__(self, host: LocalHost, port: int) -> None:
+        code = f"import socket; s = socket.create_server(('', {port})); print('ready', flush=True); s.accept()"
+        words = ["nsenter", f"--net=/run/netns/{host.netns}", sys.executable, "-c", code]
+        self._holder = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+
+    def __enter__(self) -> None:
+        assert self._holder.stdout is not None
+        assert self._holder.stdout.readline() == "ready\n"
+
+    def __exit__(self, *_: object) -> None:
+        self._holder.kill()
+        self._holder.wait()
+        assert self._holder.stdout is not None
+        self._holder.stdout.close()
+
+
+def test_a_start_that_fails_says_why(host: LocalHost) -> None:
+    said = (
+        'time=x level=ERROR msg="Prometheus endpoint service ended unexpectedly" port=9490 '
+        'error="listen tcp :9490: bind: address already in use"'
+    )
+    host.binary = stand_in(host.directory, f"print({said!r}); sys.exit(0)")
+
+    async def scenario() -> None:
+        async with host.serve() as served:
+            failed = await served.call("obi_deploy_local", config=QUIET)
+            assert failed.code == "program_failed"
+            assert "the Prometheus port is taken on this host" in failed.message
+            status = await served.call("obi_get_status")
+            assert (status.data["state"], "pid" in status.data) == ("failed", False)
+            assert "gave up: exit code 0" in status.data["why"]
+            assert status.data["last_lines"] == [said]
+
+    asyncio.run(scenario())
+
+
+def test_a_log_that_grows_fast_stays_within_its_bound(host: LocalHost) -> None:
+    line = "network_flow: transport=6 src.address=10.0.0.1 dst.address=10.0.0.2 src.port=1 dst.port=2 " + "x" * 900
+    body = f"{READY}line = {line!r} + chr(10)\nfor n in range(30):\n    sys.stdout.write(line * 1000)\n"
+    body += "sys.stdout.flush()\nprint('the last line', flush=True)\nsignal.pause()"
+    host.binary = stand_in(host.directory, body)  # 30 MB, as fast as they are taken: far more than 100 MB a minute
+    host.settings = {"local": {"log_bytes": 1_048_576}}
+
+    async def scenario() -> None:
+        async with host.serve() as served:
+            made = await served.call("obi_deploy_local", config=QUIET)
+            assert not made.is_error, made.text
+
+            async def said() -> bool:
+                return bool((await served.call("obi_get_logs", grep="the last line")).data["records"])
+
+            await until(said, "all was taken")
+            status = await served.call("obi_get_status")
+            assert 0 < status.data["log_bytes"] <= 1_048_576
+            flows = await served.call("obi_get_logs", kind="flow", tail=500)
+            assert len(flows.data["records"]) == 500
+            await served.call("obi_stop")
+
+    asyncio.run(scenario())
+
+
+def fill(path: Path) -> None:
+    """Writes until there is no room."""
+    with path.open("wb", buffering=0) as file:
+        try:
+            while file.write(b"x" * 512):
+                pass
+        except OSError as error:
+            assert error.errno == errno.ENOSPC
+
+
+def test_on_a_full_disk_nothing_starts_and_what_runs_goes_on(host: LocalHost) -> None:
+    state = host.directory / "state"
+    state.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=256k,mode=700", "none", str(state)], check=True)
+    body = f"{READY}signal.signal(signal.SIGUSR1, lambda *_: [print('y' * 1000, flush=True) for _ in range(2000)])\n"
+    body += "while True:\n    signal.pause()"
+    host.binary = stand_in(host.directory, body)
+
+    async def scenario() -> None:
+        async with host.serve() as served:
+            filler = state / "filler"
+            fill(filler)
+            refused = await served.call("obi_deploy_local", config=QUIET)
+            assert (refused.code, "No space left" in refused.message) == ("program_failed", True), refused.text
+            filler.unlink()
+            made = await served.call("obi_deploy_local", config=QUIET)
+            assert not made.is_error, made.text
+            os.kill(made.data["pid"], signal.SIGUSR1)
+
+            async def lost() -> bool:
+                return bool((host.agent / "agent.log").stat().st_size > 100_000)
+
+            await until(lost, "the disk is full of log")
+            status = await served.call("obi_get_status")
+            assert (status.data["state"], status.data["pid"]) == ("running", made.data["pid"])
+            assert not (await served.call("obi_stop")).is_error
+
+    try:
+        asyncio.run(scenario())
+    finally:
+        subprocess.run(["umount", "-l", str(state)], check=True)
+
+
+def test_a_crash_loop_is_named(host: LocalHost) -> None:
+    host.binary = stand_in(host.directory, f"{READY}os.kill(os.getpid(), signal.SIGSEGV)")
+
+    async def scenario() -> None:
+        async with host.serve() as served:
+            await served.call("obi_deploy_local", config=QUIET)
+            status = await served.call("obi_get_status")
+            assert status.data["state"] in ("waiting", "running")
+            assert status.data["restarts"] >= 1
+            stopped = await served.call("obi_stop")
+            assert not stopped.is_error, stopped.text
+
+    asyncio.run(scenario())
