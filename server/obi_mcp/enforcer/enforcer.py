@@ -153,12 +153,13 @@ class Enforcer:
         limits = self.settings.limits
         timeout_s = min(call.timeout_s or limits.timeout_s, limits.max_timeout_s)
         max_bytes = min(call.max_bytes or limits.max_bytes, limits.max_max_bytes)
-        # A document can be a megabyte: judging it must not make others wait.
-        trace.decision = await asyncio.to_thread(self.explain, call) if call.stdin else self.explain(call)
-        if not trace.decision.allowed:
-            raise (SyntaxDenied if trace.decision.rule == "syntax" else Denied)(trace.decision)
         try:
+            # A call that waits for its place costs nothing, so that a hundred of them keep nobody from being heard.
             async with asyncio.timeout(timeout_s) as trace.clock, self._calls.place():
+                # A document can be a megabyte: judging it must not make others wait.
+                trace.decision = await asyncio.to_thread(self.explain, call) if call.stdin else self.explain(call)
+                if not trace.decision.allowed:
+                    raise (SyntaxDenied if trace.decision.rule == "syntax" else Denied)(trace.decision)
                 return await self._proved(
                     call, self._access(call), trace, progress, timeout_s=timeout_s, max_bytes=max_bytes
                 )
