@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 
 MAX_LINE_BYTES = 8 << 20
@@ -51,8 +52,10 @@ class LineReader:
         self._changed = threading.Condition()
         self._lines: deque[tuple[bytes, bool]] = deque()
         self._bytes = 0
-        self._ended = False
+        self._at_end = False
         self._waiter: asyncio.Future[None] | None = None
+        self.ended: asyncio.Future[None] = self._loop.create_future()
+        """Done when there is nothing more to read."""
         threading.Thread(target=self._run, name="stdin", daemon=True).start()
 
     def __aiter__(self) -> LineReader:
@@ -66,45 +69,49 @@ class LineReader:
                     self._bytes -= len(line)
                     self._changed.notify()
                     return line.decode("utf-8", "replace")
-                if self._ended:
+                if self._at_end:
                     raise StopAsyncIteration
             self._waiter = self._loop.create_future()
             await self._waiter
 
     def _run(self) -> None:
         splitter = _Splitter(self._max)
-        while True:
-            try:
-                data = os.read(self._fd, _CHUNK_BYTES)
-            except OSError:
-                data = b""
-            for line in splitter.feed(data) if data else splitter.finish():
+        while data := _read(self._fd):
+            self._take(splitter.feed(data))
+        self._take(splitter.finish())
+        self._at_end = True
+        _soon(self._loop, self._wake)
+        _soon(self._loop, self._end)
+
+    def _take(self, lines: list[bytes | TooLong]) -> None:
+        """Lines that came together are ordered before the first of them is given on."""
+        with self._changed:
+            for line in lines:
                 if isinstance(line, TooLong):
-                    self._loop.call_soon_threadsafe(self._refused, line)
+                    _soon(self._loop, self._refused, line)
                 elif line.strip():
                     self._put(line)
-            if not data:
-                break
-            self._loop.call_soon_threadsafe(self._wake)
-        self._ended = True
-        self._loop.call_soon_threadsafe(self._wake)
+        _soon(self._loop, self._wake)
 
     def _put(self, line: bytes) -> None:
+        while self._bytes > MAX_WAITING_BYTES:
+            _soon(self._loop, self._wake)
+            self._changed.wait()
+        self._bytes += len(line)
         is_call = _CALL.search(line) is not None
-        with self._changed:
-            while self._bytes > MAX_WAITING_BYTES:
-                self._loop.call_soon_threadsafe(self._wake)
-                self._changed.wait()
-            self._bytes += len(line)
-            at = len(self._lines)
-            if not is_call and _QUICK.search(line):
-                while at and self._lines[at - 1][1]:
-                    at -= 1
-            self._lines.insert(at, (line, is_call))
+        at = len(self._lines)
+        if not is_call and _QUICK.search(line):
+            while at and self._lines[at - 1][1]:
+                at -= 1
+        self._lines.insert(at, (line, is_call))
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+    def _end(self) -> None:
+        if not self.ended.done():
+            self.ended.set_result(None)
 
 
 class _Splitter:
@@ -203,11 +210,25 @@ class LineWriter:
                 self._bytes -= len(data)
                 self._error = error
                 self._changed.notify_all()
-            self._loop.call_soon_threadsafe(self._wake)
+            _soon(self._loop, self._wake)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def _soon(loop: asyncio.AbstractEventLoop, work: Callable[..., object], *arguments: object) -> None:
+    """Has the event loop do it; where that has ended, nobody wants it any more."""
+    with suppress(RuntimeError):
+        loop.call_soon_threadsafe(work, *arguments)
+
+
+def _read(fd: int) -> bytes:
+    """What is there; empty at the end, and where it cannot be read."""
+    try:
+        return os.read(fd, _CHUNK_BYTES)
+    except OSError:
+        return b""
 
 
 def _write_all(fd: int, data: bytes) -> OSError | None:

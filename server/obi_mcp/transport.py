@@ -30,6 +30,9 @@ CLOSE_TIMEOUT_S = 10.0
 LAST_ANSWERS_S = 1.0
 """How long a client that reads may take to read the last answers."""
 
+LEAVING_S = 2.0
+"""How long the session may take to end when the client has closed its end; one that reads no answers keeps it open."""
+
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 _ID = rb'"id"\s*:\s*(-?\d{1,18}|"[^"\\\\]{1,100}")'
@@ -123,6 +126,7 @@ async def _serve(server: MCPServer[Any], streams: _Streams) -> int:
         daemon=True,
     )
     watcher.start()
+    streams.reader.ended.add_done_callback(lambda _: loop.call_later(LEAVING_S, ask_to_stop, "the client left"))
     serving = asyncio.ensure_future(serve_lines(server, streams.reader, streams.writer))
     ends: set[asyncio.Future[Any]] = {serving, stop}
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)

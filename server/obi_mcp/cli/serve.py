@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from obi_mcp import __version__
 from obi_mcp.cli.arguments import VerbParser, add_settings_flags, settings_from
 from obi_mcp.config import Settings
+from obi_mcp.errors import ConfigError
 from obi_mcp.log import StderrWriter, start_logging
 from obi_mcp.toolsets.base import Services
 from obi_mcp.toolsets.registry import enabled_toolsets, listed_tools
@@ -38,6 +39,9 @@ def main(argv: Sequence[str]) -> int:
     """Serves; does not return unless it cannot start."""
     settings = settings_from(parser().parse_args(argv)).settings
     listed_tools(settings)  # a toolset that is none is said before anything is loaded
+    for stream, name in ((sys.stdin, "input"), (sys.stdout, "output")):
+        if stream is None:  # Python found its descriptor closed
+            raise ConfigError(f"standard {name} is closed, and MCP is spoken there", "let an MCP client start it")
     if sys.stdin.isatty():
         print(
             "obi-mcp serve speaks MCP on standard input, and this is a terminal: let an MCP client start it "

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from obi_mcp.errors import ConfigError
+from obi_mcp.errors import ConfigError, ProgramFailed
 
 _PREFIX = "obi-mcp-"
 _FOLDERS = ("bin", "home", "tmp", "cache", "work", "sockets", "helm", "helm/plugins")
@@ -45,8 +45,15 @@ class PrivateDirectory:
         return str(self.root / folder)
 
     def new_folder(self) -> str:
-        """A folder for the temporary files of one call, to be given back to ``remove``."""
-        return tempfile.mkdtemp(dir=self.root / "tmp")
+        """A folder for the temporary files of one call, to be given back to ``remove``. Raises: ProgramFailed."""
+        place = self.root / "tmp"
+        try:
+            return tempfile.mkdtemp(dir=place)
+        except OSError as error:
+            raise ProgramFailed(
+                f"temporary files cannot be made in {place}: {error.strerror}",
+                "make room there; where the directory is gone, restart the server",
+            ) from None
 
     def remove(self, folder: str) -> None:
         """Removes a folder of ``new_folder`` and what a program left in it."""

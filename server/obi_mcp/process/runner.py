@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from functools import cached_property
 
 from obi_mcp.config import Settings
+from obi_mcp.errors import ProgramFailed
 from obi_mcp.policy.model import Approved
 from obi_mcp.process.children import Children, KernelFacts
 from obi_mcp.process.completed import Completed, TimedOut
@@ -114,20 +115,26 @@ class Runner:
     ) -> Completed:
         """Runs the pipeline. ``head_source`` takes the head's place: its bytes are treated as the head's would be.
 
-        Raises: TimedOut, with what had come; Busy; ProgramMissing; ProgramFailed when a program cannot be started, or
-        its output cannot be confined; ConfigError for the kubeconfig. Cancelled, it ends its processes first.
+        Raises: TimedOut, with what had come; Busy; ProgramMissing; ProgramFailed when a program cannot be started, its
+        output cannot be confined, or the host is short of something; ConfigError for the kubeconfig. Cancelled, it ends
+        its processes first.
         """
         async with self._places.place():
             self.children.start()
             folder = self.directory.new_folder()
-            pipeline = Pipeline(self._crew, approved, max_bytes=max_bytes, temporary=folder, progress=progress)
             try:
-                return await pipeline.run(head_source, timeout_s)
-            finally:
+                pipeline = Pipeline(self._crew, approved, max_bytes=max_bytes, temporary=folder, progress=progress)
                 try:
-                    await pipeline.leave()
+                    return await pipeline.run(head_source, timeout_s)
                 finally:
-                    self.directory.remove(folder)
+                    await pipeline.leave()
+            except OSError as error:
+                raise ProgramFailed(
+                    f"the host does not let the server start {approved.heads[0][0]}: {error.strerror or error}",
+                    "obi-mcp doctor names the host's limits; try again with fewer calls at once",
+                ) from None
+            finally:
+                self.directory.remove(folder)
 
     async def kernel(self) -> KernelFacts:
         """What holds the children, for ``doctor``. Raises: ProgramFailed."""
