@@ -7,7 +7,7 @@ INSTANCE ?= dev
 export PYTHONDONTWRITEBYTECODE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup venv programs sandbox demo test lint format bench fuzz grammar sandbox-up sandbox-down lock clean
+.PHONY: help setup venv programs sandbox demo test lint format bench fuzz mutation coverage grammar sandbox-up sandbox-down lock clean
 .PHONY: image image-test image-verify image-lock bundle bundle-test bench-image
 
 help: ## this list
@@ -37,6 +37,13 @@ bench: setup ## medians and ratios in one table: decision, batch, raw command, w
 
 fuzz: venv programs ## our parser against the programs' own reading of generated lines (LINES=… SECONDS=… SEED=… FILTERS=…)
 	$(BIN)/python -m tests.fuzz --verbose $(if $(LINES),--lines $(LINES)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(SEED),--seed $(SEED)) $(if $(FILTERS),--filters $(FILTERS))
+
+mutation: venv programs ## weaken the policy on purpose, in a copy: a test has to notice each of tests/mutation/mutations.yaml (WORDS=…)
+	$(BIN)/python -m tests.mutation $(WORDS)
+
+coverage: venv ## branches of command/ and policy/ that the fast tests take; fails below 95 %
+	$(BIN)/pytest -q -m "not integration" --cov=obi_mcp --cov-branch --cov-report=json:.coverage.json
+	$(BIN)/python -m tests.branches .coverage.json --fail-under 95 command policy
 
 grammar: programs ## regenerate policy/grammar/kubectl.json and helm.json from the pinned programs
 	$(PYTHON) image/programs.py --grammar

@@ -97,6 +97,10 @@ ARGUMENTS = [
     (("helm", "upgrade", "--set", "auth.password=x,a=b"), ("helm", "upgrade", "--set", f"auth.password={GONE},a=b")),
     (("kubectl", "--token", "abc"), ("kubectl", "--token", GONE)),
     (("kubectl", "--token=abc"), ("kubectl", f"--token={GONE}")),
+    (("--set", "auth.password=x y'z,a=b"), ("--set", f"auth.password={GONE},a=b")),
+    (("OTEL_EXPORTER_OTLP_HEADERS=a=b,c=d",), (f"OTEL_EXPORTER_OTLP_HEADERS={GONE}",)),
+    (("curl", "--user", "obi:x", "--user", "1:1"), ("curl", "--user", GONE, "--user", "1:1")),
+    (("T_TOKEN=$(TOKEN)",), ("T_TOKEN=$(TOKEN)",)),
     (("curl", f"Bearer {JWT}"), ("curl", f"Bearer {GONE}")),
 ]
 
@@ -136,6 +140,21 @@ def test_what_holds_no_secret_is_the_same_object() -> None:
 @pytest.mark.parametrize(("words", "expected"), ARGUMENTS)
 def test_argument_vectors_lose_their_secrets(words: tuple[str, ...], expected: tuple[str, ...]) -> None:
     assert REDACTOR.argv(words) == expected
+
+
+COMMANDS = [
+    ("kubectl get pods -n obi", "kubectl get pods -n obi"),
+    ("kubectl  get   'pods'", "kubectl  get   'pods'"),
+    ("kubectl --token=abc get pods", f"kubectl '--token={GONE}' get pods"),
+    ("helm --set a.password='x y'\"z\" | jq .", f"helm --set 'a.password={GONE}' | jq ."),
+    ("kubectl get pods -l 'password: x\ny'", f"kubectl get pods -l 'password: {GONE} … and 1 more lines"),
+    ("kubectl get pods; echo --token abc", f"kubectl get pods; echo --token {GONE}"),
+]
+
+
+@pytest.mark.parametrize(("line", "expected"), COMMANDS)
+def test_command_lines_lose_their_secrets_word_by_word(line: str, expected: str) -> None:
+    assert REDACTOR.command(line) == expected
 
 
 @pytest.mark.parametrize(("text", "expected", "count"), CONTROLS)

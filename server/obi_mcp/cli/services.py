@@ -27,7 +27,7 @@ def build_services(settings: Settings, stderr: StderrWriter, runner: Runner | No
     # example held; where it is missing or a file changed, that is done again now.
     policy = Policy.load_compiled(settings)
     runner = runner or Runner.for_settings(settings, Redactor.load())
-    audit = AuditLog(settings, runner.redactor.text, stderr=stderr)
+    audit = AuditLog(settings, runner.redactor.command, stderr=stderr)
     host = host_of(settings)
     effects = EffectRoad(settings, policy, audit, host, runner.redactor)
     agents = AgentLauncher(Path(host.directory), host.binaries, Manner(settings.local.log_bytes))

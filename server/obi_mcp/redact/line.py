@@ -23,6 +23,7 @@ _LEAD = re.compile(r"[ \t]*(?:[-?#][ \t]+)*")
 # "Annotations:  note: ", as kubectl describes a text that begins with a name of its own.
 _CHAIN = re.compile(r"[ \t]*(?:[\w./\-]{1,128}:[ \t]+)+")
 _LONGEST_CHAIN = 512
+_SINGLE = re.compile(r"'(?:[^'\\]++|\\.)*+'")
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"')
 
 
@@ -42,6 +43,7 @@ class LineRedactor:
         """The line without secrets, and what it leaves open below it."""
         if "\\n" in line:
             line = _STRING.sub(self._escaped, line)
+            line = _SINGLE.sub(self._represented, line)
         line, opened = self._keys(self._rules.mask_shapes(line))
         line, pair = self._pairs(line)
         line, flag = self._flags.redact(line)
@@ -88,6 +90,13 @@ class LineRedactor:
             return match[0]
         new = self._text(text)
         return match[0] if new == text else json.dumps(new, ensure_ascii=False)
+
+    def _represented(self, match: re.Match[str]) -> str:
+        """The same in single quotes, as Python shows a string."""
+        if "\\n" not in match[0]:
+            return match[0]
+        text = match[0][1:-1].replace("\\n", "\n")
+        return f"'{self._text(text)}'".replace("\n", "\\n")
 
     def _keys(self, line: str) -> tuple[str, Opened | None]:
         pieces: list[str] = []

@@ -11,6 +11,8 @@ from obi_mcp.redact.flags import is_login
 from obi_mcp.redact.rules import RedactionRules
 
 _PAIR_NAMES = ("name", "Name", "key")
+# Where the next of `--set a=b,c=d` begins.
+_NEXT_NAME = re.compile(r",(?=[\w.\-\[\]]{1,128}=)")
 _SECRET_FIELDS = ("data", "stringData")
 # A string without these holds no name with a value: no mark between them, no flag, no quotes.
 _MAY_HOLD = re.compile(r"[=:\"'%]|(?:^|\s)-")
@@ -39,9 +41,26 @@ class ObjectRedactor:
         kind = ""
         for word in words:
             follows = bool(word) and bool(kind) and (kind != "login" or is_login(word))
-            out.append(self._rules.marker if follows else self._string(word, looks=True))
+            out.append(self._rules.marker if follows else self._string(self._assignment(word), looks=True))
             kind = self._rules.flag_kind(word) if word.startswith("-") and "=" not in word else ""
         return out
+
+    def _assignment(self, word: str) -> str:
+        """``--token=X`` and ``a.token=X,b=Y``: within a word, a value may hold blanks and quotes."""
+        name, equals, rest = word.partition("=")
+        if not equals:
+            return word
+        if self._rules.key_kind(name.lstrip("-")) == "map" and rest and rest != self._rules.marker:
+            return f"{name}={self._rules.marker}"
+        parts = [self._masked_part(part) for part in _NEXT_NAME.split(word)]
+        return ",".join(parts)
+
+    def _masked_part(self, part: str) -> str:
+        name, equals, value = part.partition("=")
+        secret = equals and value and self._rules.key_kind(name.lstrip("-"))
+        if not secret or _is_reference(value) or value == self._rules.marker:
+            return part
+        return f"{name}={self._rules.marker}"
 
     def _mapping(self, mapping: dict[str, Any], looks: bool) -> dict[str, Any]:
         key_kind = self._rules.key_kind

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
+from obi_mcp.command.lexer import lex
+from obi_mcp.errors import InvalidCommand
 from obi_mcp.redact.objects import ObjectRedactor
 from obi_mcp.redact.rules import RedactionRules
 from obi_mcp.redact.stream import TextStream
@@ -65,6 +68,21 @@ class Redactor:
         """
         looks = source is None or self._rules.has_shape(source)
         return self._objects.redact(value, looks=looks)
+
+    def command(self, text: str) -> str:
+        """A command line as a caller wrote it, without secrets: word by word where it can be read, as quotes would
+        hide where a value ends. One of several lines is none: only the first is kept."""
+        try:
+            stages = lex(text)
+        except InvalidCommand:
+            first, newline, rest = text.partition("\n")
+            more = f" … and {rest.count(newline) + 1} more lines" if newline else ""
+            return self.text(first) + more
+        words = [[token.text for token in stage] for stage in stages]
+        clean = [list(self.argv(stage)) for stage in words]
+        if clean == words:
+            return self.text(text)
+        return self.text(" | ".join(" ".join(map(quote, stage)) for stage in clean))
 
     def argv(self, words: Sequence[str]) -> tuple[str, ...]:
         """An argument vector without secrets: ``--token=X``, ``--token X``, ``password=X``."""

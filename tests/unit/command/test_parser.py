@@ -87,6 +87,7 @@ REFUSED = [  # line, stage, word
     ("kubectl GET pods", 0, 1),
     ("kubectl __complete get secrets", 0, 1),
     ("helm __completeNoDesc x", 0, 1),
+    ("helm docs", 0, 1),
     ("kubectl get pods --unknown-flag", 0, 3),
     ("kubectl get pods --namespac obi", 0, 3),
     ("kubectl get pods -Z", 0, 3),

@@ -83,6 +83,13 @@ def test_scope_labels_are_added_but_never_changed(key: str, value: str | None, r
     assert [rule for rule, _ in places(changed(live("DaemonSet"), ["metadata", "labels", key], value))] == rules
 
 
+def test_a_scope_label_is_not_taken_away() -> None:
+    before, after = live("DaemonSet"), live("DaemonSet")
+    del after["metadata"]["labels"]["app.kubernetes.io/part-of"]
+    judged = judge_change(before, Document(0, after), scope=SCOPE)
+    assert ("manifest.scope-label", "metadata.labels[app.kubernetes.io/part-of]") in places(judged)
+
+
 def test_what_helm_manages_keeps_helms_labels() -> None:
     body = live("DaemonSet")
     body["metadata"]["annotations"]["meta.helm.sh/release-name"] = "obi"

@@ -106,6 +106,15 @@ def test_what_filters_make_of_it_is_redacted_once_more() -> None:
     within(work)
 
 
+def test_what_filters_say_of_errors_is_redacted() -> None:
+    async def work(runner: Runner) -> None:
+        completed = await run(runner, approved('jq error("password=hunter2")'), b"1\n")
+        assert (completed.exit_code, b"hunter2" in completed.stderr) == (5, False)
+        assert b"password=[redacted]" in completed.stderr
+
+    within(work)
+
+
 def test_a_bad_pattern_is_a_failure_and_says_so() -> None:
     async def work(runner: Runner) -> None:
         completed = await run(runner, approved("grep -E a)("), LINES)

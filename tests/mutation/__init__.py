@@ -1,0 +1,1 @@
+"""Weakens the policy on purpose, in a copy, and demands that a test notices."""
