@@ -29,6 +29,8 @@ from recipes.store import Store, cache_root
 PROJECT = Path(__file__).resolve().parent.parent
 NICENESS = 10
 MB = 1_000_000
+LAYER_EPOCH = 0
+"""The age of every file: a layer whose content stays the same stays the same layer from one commit to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,13 @@ class Build:
         with ThreadPoolExecutor(os.cpu_count()) as pool:  # zlib and hashes let go of the lock
             writing = [
                 pool.submit(
-                    layout.write_layer, folder, place, title=folder.name, epoch=self.origin.epoch, modes=base.MODES
+                    layout.write_layer,
+                    folder,
+                    place,
+                    title=folder.name,
+                    epoch=LAYER_EPOCH,
+                    modes=base.MODES,
+                    cache=self.contents.store.root.parent / "image/layers",
                 )
                 for folder in folders
                 if any(folder.iterdir())

@@ -21,6 +21,7 @@ import os
 import shutil
 import stat
 import tarfile
+import tempfile
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -113,30 +114,39 @@ def blob_path(layout: Path, digest: str) -> Path:
     return layout / "blobs" / "sha256" / digest.removeprefix("sha256:")
 
 
-def write_layer(folder: Path, layout: Path, *, title: str, epoch: int, modes: Mapping[str, int] | None = None) -> Layer:
+def write_layer(
+    folder: Path,
+    layout: Path,
+    *,
+    title: str,
+    epoch: int,
+    modes: Mapping[str, int] | None = None,
+    cache: Path | None = None,
+) -> Layer:
     """Pack what is in ``folder`` as one layer of ``layout``. Everything belongs to root and is as old as ``epoch``.
 
     Files are 0755 when their owner may run them, else 0644; ``modes`` has the exceptions, by path without a leading
-    slash. Raises: ValueError for what is neither file, directory nor symbolic link.
+    slash. ``cache`` keeps compressed layers, so that the same is not compressed twice. Raises: ValueError for what is
+    neither file, directory nor symbolic link.
     """
     blobs = layout / "blobs" / "sha256"
     blobs.mkdir(parents=True, exist_ok=True)
     unfinished = blobs / f".{hashlib.sha256(title.encode()).hexdigest()[:16]}.tmp"
-    with (
-        unfinished.open("wb") as file,
-        _Compressor(file) as stream,
-        tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BLOCK) as archive,
-    ):
-        for path in _sorted_tree(folder):
-            _add_path(archive, path, str(path.relative_to(folder)), epoch, modes or {})
-    unfinished.rename(blobs / stream.compressed.hexdigest())
-    return Layer(
-        title,
-        f"sha256:{stream.compressed.hexdigest()}",
-        stream.written,
-        f"sha256:{stream.plain.hexdigest()}",
-        stream.read_bytes,
-    )
+    plain = _Counter()
+    _pack(folder, plain, epoch, modes or {})
+    known = cache / f"{plain.digest}.zlib-{zlib.ZLIB_RUNTIME_VERSION}-{_COMPRESSION}" if cache else None
+    if known is not None and known.exists():
+        shutil.copyfile(known, unfinished)
+    else:
+        with unfinished.open("wb") as file, _Compressor(file) as stream:
+            _pack(folder, stream, epoch, modes or {})
+        if known is not None:
+            _keep(unfinished, known)
+    with unfinished.open("rb") as written:
+        digest = hashlib.file_digest(written, "sha256").hexdigest()
+    size = unfinished.stat().st_size
+    unfinished.rename(blobs / digest)
+    return Layer(title, f"sha256:{digest}", size, f"sha256:{plain.digest}", plain.size)
 
 
 def write_image(layout: Path, layers: Sequence[Layer], settings: Settings, *, epoch: int) -> Image:
@@ -239,35 +249,60 @@ def write_blob(layout: Path, value: Mapping[str, Any]) -> tuple[str, int]:
     return digest, len(content)
 
 
-class _Compressor(io.RawIOBase):
-    """A file to write a tar into, which compresses it and counts and hashes both sides."""
+class _Counter(io.RawIOBase):
+    """A file to write a tar into, which keeps nothing of it but its hash and size."""
 
-    def __init__(self, target: IO[bytes]) -> None:
-        self._target = target
-        self._deflate = zlib.compressobj(_COMPRESSION, zlib.DEFLATED, _GZIP)
-        self.plain, self.compressed = hashlib.sha256(), hashlib.sha256()
-        self.read_bytes = self.written = 0
+    def __init__(self) -> None:
+        self._hash = hashlib.sha256()
+        self.size = 0
+
+    @property
+    def digest(self) -> str:
+        return self._hash.hexdigest()
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: Any) -> int:
+        self._hash.update(data)
         size = memoryview(data).nbytes
-        self.plain.update(data)
-        self.read_bytes += size
-        self._put(self._deflate.compress(data))
+        self.size += size
         return size
+
+
+class _Compressor(io.RawIOBase):
+    """A file to write a tar into, which goes on to ``target`` compressed."""
+
+    def __init__(self, target: IO[bytes]) -> None:
+        self._target = target
+        self._deflate = zlib.compressobj(_COMPRESSION, zlib.DEFLATED, _GZIP)
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        self._target.write(self._deflate.compress(data))
+        return memoryview(data).nbytes
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._put(self._deflate.flush())
+        self._target.write(self._deflate.flush())
 
-    def _put(self, block: bytes) -> None:
-        self.compressed.update(block)
-        self.written += len(block)
-        self._target.write(block)
+
+def _pack(folder: Path, stream: io.RawIOBase, epoch: int, modes: Mapping[str, int]) -> None:
+    with tarfile.open(fileobj=stream, mode="w|", format=tarfile.PAX_FORMAT, bufsize=_BLOCK) as archive:
+        for path in _sorted_tree(folder):
+            _add_path(archive, path, str(path.relative_to(folder)), epoch, modes)
+
+
+def _keep(file: Path, place: Path) -> None:
+    """Copy a file to a place where others look for it, in one step."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=place.parent, delete=False) as unfinished:
+        shutil.copyfile(file, unfinished.name)
+    Path(unfinished.name).rename(place)
 
 
 def _sorted_tree(folder: Path) -> list[Path]:
