@@ -14,7 +14,7 @@ from tests.bundle.ci_steps import EXAMPLES, ROOT, environment_with, github_steps
 PROGRAMS = f"{ROOT}/.venv/bin:{os.environ['PATH']}"
 RUNBOOK = "May every command of the runbook run?"
 KUBECONFIG = "Put the kubeconfig where only we can read it"
-ROLLOUT = "Has OBI rolled out?"
+VERIFY = "Does OBI run on every node, and does telemetry come out?"
 DEAD = json.dumps(
     {
         "current-context": "a",
@@ -31,7 +31,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 def test_the_examples_have_the_steps_that_are_tested() -> None:
-    assert list(github_steps()) == [RUNBOOK, KUBECONFIG, ROLLOUT]
+    assert list(github_steps()) == [RUNBOOK, KUBECONFIG, VERIFY]
     assert list(gitlab_jobs()) == ["runbook", "deployment"]
 
 
@@ -57,7 +57,7 @@ def test_github_says_that_no_cluster_answers(tmp_path: Path, environment: dict[s
     environment |= {"GITHUB_STEP_SUMMARY": str(summary), "RUNNER_TEMP": str(tmp_path), "OBI_KUBECONFIG": DEAD}
     assert github_steps()[KUBECONFIG].run(tmp_path, environment).returncode == 0
     assert (tmp_path / "kubeconfig").stat().st_mode & 0o777 == 0o600
-    done = github_steps()[ROLLOUT].run(tmp_path, environment)
+    done = github_steps()[VERIFY].run(tmp_path, environment)
     assert (done.returncode, "127.0.0.1:1" in done.stdout) == (4, True)
     assert "::error title=cluster_unreachable" in done.stdout
     assert "no answer" in summary.read_text()

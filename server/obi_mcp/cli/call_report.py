@@ -1,7 +1,7 @@
 """One tool call as the cases of a report: the call itself, and each finding that a tool's answer holds.
 
 Nothing here knows a tool by name. A result is bad by its exit code, or by a finding in it: an object of the list
-``findings`` with a ``severity``, ``evidence`` and a ``next_step``, as ``doctor`` and the tools that judge give them.
+``findings`` with a ``severity``, as the tools give them that verify a deployment, a cluster or a configuration.
 """
 
 from __future__ import annotations
@@ -77,25 +77,34 @@ def _kind(result: ToolResult) -> str:
 
 
 def _message(result: ToolResult) -> str:
-    for key in ("message", "reason", "stderr", "summary", "verdict"):
-        said = _text(result.structured.get(key))
-        if said:
-            return said
-    return result.text
+    return _first(result.structured, "message", "reason", "stderr", "verdict") or result.text
 
 
 def _findings(structured: Mapping[str, Any]) -> Iterator[Case]:
     found = structured.get("findings")
     for one in found if isinstance(found, list) else ():
         if isinstance(one, dict) and isinstance(one.get("severity"), str):
-            severity = one["severity"]
-            yield Case(
-                name=_text(one.get("subject")) or _text(one.get("title")) or _text(one.get("evidence")) or "a finding",
-                outcome="passed" if severity in MILD else "failed",
-                kind=severity,
-                message=_text(one.get("evidence")) or "",
-                hint=_text(one.get("next_step")),
-            )
+            yield _finding(one)
+
+
+def _finding(one: Mapping[str, Any]) -> Case:
+    """Tools name the parts of a finding by their own words: what it is about, what was seen, what to do."""
+    severity, line = str(one["severity"]), one.get("line")
+    about = _first(one, "what", "subject", "message", "evidence") or "a finding"
+    seen = _text(one.get("evidence"))
+    identifier = _first(one, "id", "key")
+    return Case(
+        name=about,
+        outcome="passed" if severity in MILD else "failed",
+        kind=f"{severity} {identifier}" if identifier else severity,
+        message=f"{about}: {seen}" if seen and seen != about else about,
+        hint=_first(one, "next_step", "hint"),
+        line=line if isinstance(line, int) and line > 0 else None,
+    )
+
+
+def _first(one: Mapping[str, Any], *names: str) -> str | None:
+    return next((said for name in names if (said := _text(one.get(name)))), None)
 
 
 def _text(value: object) -> str | None:

@@ -22,7 +22,7 @@ _MARKS = {"passed": "✅ passed", "failed": "❌ failed", "error": "⚠️ no an
 
 
 def workflow_commands(report: Report, token: str | None = None) -> str:
-    """What was answered as plain text that cannot be taken for a command, then one annotation for each bad case.
+    """What was answered as plain text that cannot be taken for a command, then an annotation for each bad case.
 
     ``token`` None: one that nobody can guess.
     """
@@ -32,12 +32,12 @@ def workflow_commands(report: Report, token: str | None = None) -> str:
         lines.append(f"{case.outcome:<7} {case.kind}: {case.name}")
         lines += [case.output.rstrip("\n")] if case.output else []
     lines += [f"{report.title}: {report.verdict}", f"::{stop}::"]
-    lines += [annotation(case, report.source) for case in report.cases if case.outcome != "passed"]
+    lines += [annotation(case, report.source) for case in report.cases if _level(case)]
     return "\n".join(lines) + "\n"
 
 
 def annotation(case: Case, source: str | None) -> str:
-    """One error, at its line of the file where both are known."""
+    """One error or warning, at its line of the file where both are known."""
     properties = {}
     if source:
         properties["file"] = source
@@ -45,7 +45,12 @@ def annotation(case: Case, source: str | None) -> str:
             properties["line"] = str(case.line)
     properties["title"] = clip(f"{case.kind}: {case.name}", MAX_NAME)
     written = ",".join(f"{name}={value.translate(_PROPERTY)}" for name, value in properties.items())
-    return f"::error {written}::{clip(case.text, MAX_MESSAGE).translate(_DATA)}"
+    return f"::{_level(case) or 'notice'} {written}::{clip(case.text, MAX_MESSAGE).translate(_DATA)}"
+
+
+def _level(case: Case) -> str:
+    """What GitHub calls it; empty for what needs no annotation."""
+    return "error" if case.outcome != "passed" else "warning" if case.kind.split(" ")[0] == "warning" else ""
 
 
 def summary(report: Report) -> str:

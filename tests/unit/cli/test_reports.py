@@ -117,7 +117,7 @@ def test_the_summary_is_appended_and_its_absence_is_no_failure(
     assert b"cannot be written" in said.err and b"::stop-commands::" in said.out
 
 
-FINDING = {"severity": "problem", "subject": "node n1", "evidence": "no OBI pod", "next_step": "add a toleration"}
+SEEN = {"id": "metrics", "severity": "error", "what": "no metrics", "evidence": "refused", "next_step": "read its log"}
 RESULTS: list[tuple[str, ToolResult, int, list[tuple[str, str, str]]]] = [
     # what, the tool's result, the exit code, outcome, kind and message of each case
     ("good", ToolResult({"exit_code": 0, "stdout": "x"}, "x", payload="x"), 0, [("passed", "ok", "")]),
@@ -143,15 +143,31 @@ RESULTS: list[tuple[str, ToolResult, int, list[tuple[str, str, str]]]] = [
     ),
     (
         "findings",
-        ToolResult({"findings": [{**FINDING, "severity": "note"}, FINDING, "x", {}]}, "4/5 nodes"),
+        ToolResult({"verdict": "4/5 nodes", "findings": [SEEN, {**SEEN, "severity": "warning"}, "x", {}]}, "t"),
         1,
-        [("passed", "ok", ""), ("passed", "note", "no OBI pod"), ("failed", "problem", "no OBI pod")],
+        [
+            ("passed", "ok", ""),
+            ("failed", "error metrics", "no metrics: refused"),
+            ("passed", "warning metrics", "no metrics: refused"),
+        ],
+    ),
+    (
+        "findings of a tool that says so itself",
+        ToolResult({"verdict": "4/5 nodes", "findings": [SEEN]}, "t", exit_code=1),
+        1,
+        [("failed", "exit 1", "4/5 nodes"), ("failed", "error metrics", "no metrics: refused")],
     ),
     (
         "mild findings",
-        ToolResult({"findings": [{**FINDING, "severity": "ok"}]}, "5/5"),
+        ToolResult({"findings": [{"severity": "ok", "subject": "jq", "evidence": "/bin/jq"}]}, "5/5"),
         0,
-        [("passed", "ok", ""), ("passed", "ok", "no OBI pod")],
+        [("passed", "ok", ""), ("passed", "ok", "jq: /bin/jq")],
+    ),
+    (
+        "a line of a configuration",
+        ToolResult({"findings": [{"severity": "error", "key": "a.b", "line": 3, "message": "no such key"}]}, "t"),
+        1,
+        [("passed", "ok", ""), ("failed", "error a.b", "no such key")],
     ),
 ]
 
@@ -164,6 +180,22 @@ def test_a_call_is_a_case_and_so_is_each_finding(
     assert exit_code(result) == code
     assert [(case.outcome, case.kind, case.message) for case in report.cases] == cases
     assert report.cases[0].name == 'obi_x {"namespace": "a"}'
+
+
+def test_a_finding_with_a_line_and_a_warning_are_annotated_where_they_are() -> None:
+    findings = [
+        {"severity": "error", "key": "a.b", "line": 3, "message": "no such key", "hint": "c"},
+        {"severity": "warning", "key": "d", "line": 9, "message": "is old"},
+        {"severity": "info", "key": "e", "line": 10, "message": "is good"},
+    ]
+    report = call_report("obi_validate_config", {}, ToolResult({"findings": findings}, "t", exit_code=1), "obi.yml")
+    found = commands(workflow_commands(report))
+    assert [(command, properties.get("line"), said) for command, properties, said in found] == [
+        ("error", None, "t"),
+        ("error", "3", "no such key\nhint: c"),
+        ("warning", "9", "is old"),
+    ]
+    assert {properties["file"] for _, properties, _ in found} == {"obi.yml"}
 
 
 # --- GitHub's side, as its runner reads lines (ActionCommand and ActionCommandManager) ---

@@ -222,8 +222,14 @@ def refusing() -> Iterator[ThreadingHTTPServer]:
     server.server_close()
 
 
-@pytest.mark.parametrize("command", [LIST, "kubectl describe ds/obi -n observability"], ids=["list", "membership"])
-@pytest.mark.parametrize("user", [{"exec": {**EXEC, "command": "true"}}, {"token": "t"}], ids=["a plugin", "a token"])
+@pytest.mark.parametrize(
+    ("command", "user"),
+    [
+        (LIST, {"exec": {**EXEC, "command": "true"}}),
+        ("kubectl describe ds/obi -n observability", {"token": "t"}),
+    ],
+    ids=["a plugin, of a list", "a token, of a membership check"],
+)
 def test_credentials_that_are_never_sent_are_named(
     command: str, user: Any, refusing: ThreadingHTTPServer, tmp_path: Path
 ) -> None:
