@@ -17,17 +17,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.unit.policy.policies import built_in
 from tests.unit.process.processes import descendants, descriptors
 
-from obi_mcp.agent.host import host_of
-from obi_mcp.audit import AuditLog
+from obi_mcp.cli.services import build_services
 from obi_mcp.config import Audit, Limits, Programs, Settings
-from obi_mcp.enforcer.effects import EffectRoad
-from obi_mcp.enforcer.enforcer import Enforcer
+from obi_mcp.log import StderrWriter
 from obi_mcp.process.runner import Runner, shipped_versions
 from obi_mcp.redact import Redactor
-from obi_mcp.toolsets.base import Services, ToolCall, ToolResult
+from obi_mcp.toolsets.base import ToolCall, ToolResult
 from obi_mcp.toolsets.registry import listed_tools
 from obi_mcp.toolsets.run import run_tool
 
@@ -123,23 +120,20 @@ def write_kubeconfig(path: Path, server: str) -> None:
 
 
 @asynccontextmanager
-async def road(settings: Settings, environ: dict[str, str]) -> AsyncIterator[tuple[Call, Enforcer]]:
+async def road(settings: Settings, environ: dict[str, str]) -> AsyncIterator[tuple[Call, Runner]]:
     """The road from ``obi_kubectl`` down: what ``call(command, …)`` gives is what a caller sees."""
     runner = Runner(settings, REDACTOR, environ=environ)
-    audit = AuditLog(settings, REDACTOR.text)
-    policy = built_in()
-    enforcer = Enforcer(settings, policy, audit, runner)
-    services = Services(settings, enforcer, audit, EffectRoad(settings, policy, audit, host_of(settings), REDACTOR))
+    services = build_services(settings, StderrWriter(), runner)
     spec = next(spec for spec in listed_tools(settings) if spec.name == "obi_kubectl")
 
     async def call(command: str, **arguments: Any) -> ToolResult:
         return await run_tool(services, spec, ToolCall({"command": command, **arguments}, "tests"))
 
     try:
-        yield call, enforcer
+        yield call, runner
     finally:
-        await enforcer.close()
-        audit.close()
+        await services.enforcer.close()
+        services.audit.close()
 
 
 def on_the_road(
@@ -150,9 +144,9 @@ def on_the_road(
     before = descriptors(), descendants(os.getpid())
 
     async def main() -> None:
-        async with road(settings or at.settings(**limits), at.environment()) as (call, enforcer):
+        async with road(settings or at.settings(**limits), at.environment()) as (call, runner):
             await use(call)
-            private = enforcer._runner.__dict__.get("directory")
+            private = runner.__dict__.get("directory")
             assert private is None or os.listdir(private.path("tmp")) == [], "no call's folder is left"
 
     asyncio.run(main())

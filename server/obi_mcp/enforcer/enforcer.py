@@ -47,6 +47,8 @@ OWN_READ_BYTES = 8_388_608
 _T = TypeVar("_T")
 ATTEMPTS = 5
 """How often a write is judged and tried: the status of a workload that rolls out is written several times a second."""
+_READ_SHARE = 0.9
+
 _DIFFERENCES = "exit code 1 of kubectl diff: there are differences"
 
 
@@ -354,7 +356,8 @@ class Enforcer:
         return _once(printed) if printed is not None else None
 
     def _case(self, decision: Decision, access: Access, channel: Channel, timeout_s: float) -> Case:
-        cluster = Cluster(channel, timeout_s=timeout_s)
+        # A little less than the call has, so that a silent API server is told as one.
+        cluster = Cluster(channel, timeout_s=_READ_SHARE * timeout_s)
 
         async def run_own(approved: Approved) -> Completed:
             return await self._runner.run(approved, timeout_s=timeout_s, max_bytes=OWN_READ_BYTES)

@@ -227,7 +227,10 @@ def _object(head: Head, body: bytes, path: str) -> Mapping[str, Any]:
     try:
         value = json.loads(body)
     except (ValueError, RecursionError) as error:
-        raise ProgramFailed(f"the API server's answer for {path[:100]} is not JSON: {error}") from None
+        raise ProgramFailed(
+            f"the API server's answer for {path.partition('?')[0][:150]} is not JSON: {error}",
+            "what answers at the kubeconfig's address may be no API server: obi-mcp doctor asks it for its version",
+        ) from None
     return value if isinstance(value, dict) else {"value": value}
 
 
