@@ -19,7 +19,7 @@ CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINU
 NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN
 SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE
 MAC_ADMIN SYSLOG WAKE_ALARM BLOCK_SUSPEND AUDIT_READ PERFMON BPF CHECKPOINT_RESTORE
-""".split()
+"""
 
 
 def main() -> None:
@@ -42,7 +42,7 @@ def main() -> None:
 def _bounding_set() -> set[str]:
     status = Path("/proc/self/status").read_text(encoding="ascii")
     bits = int(next(line for line in status.splitlines() if line.startswith("CapBnd:")).split()[1], 16)
-    return {name for number, name in enumerate(_NAMES) if bits >> number & 1}
+    return {name for number, name in enumerate(_NAMES.split()) if bits >> number & 1}
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from obi_mcp.policy.effects import ApprovedEffect, ContainerRun
 
 TAIL = 200
 _POLL_S = 0.1
+_SETTLES_S = 0.7
 _NETWORK = frozenset({Feature.NETWORK, Feature.NETWORK_TC})
 # What OBI and Beyla say once the part has begun (OBI v0.5.0, Beyla 1.8: runs).
 _NETWORK_READY, _APPLICATION_READY = "Flows agent successfully started", "Starting main node"
@@ -47,14 +48,26 @@ async def watch(
     """Looks until it is ready or has ended, at most so long."""
     loop = asyncio.get_running_loop()
     deadline = loop.time() + within_s
-    while True:
-        now = await engine.find(made.id) or made
-        lines = await engine.log(approved, made, tail=TAIL)
-        missing = tuple(text for text in _awaited(asks) if not any(text in line for line in lines))
-        ended = now.ended or now.restarts > 0
-        if ended or not missing or loop.time() >= deadline:
-            return Watched(now, not missing and not ended, missing, lines, problems(now, lines))
+    seen = await _look(engine, approved, made, asks)
+    while not seen.ready and not _gone(seen.container) and loop.time() < deadline:
         await asyncio.sleep(_POLL_S)
+        seen = await _look(engine, approved, made, asks)
+    if seen.ready:
+        # OBI opens its ports after it has said that it has started, and ends when one is taken.
+        await asyncio.sleep(_SETTLES_S)
+        seen = await _look(engine, approved, made, asks)
+    return seen
+
+
+async def _look(engine: Engine, approved: ApprovedEffect[ContainerRun], made: Container, asks: Asks) -> Watched:
+    now = await engine.find(made.id) or made
+    lines = await engine.log(approved, made, tail=TAIL)
+    missing = tuple(text for text in _awaited(asks) if not any(text in line for line in lines))
+    return Watched(now, not missing and not _gone(now), missing, lines, problems(now, lines))
+
+
+def _gone(container: Container) -> bool:
+    return container.ended or container.restarts > 0
 
 
 def problems(container: Container, lines: Iterable[str]) -> tuple[Symptom, ...]:

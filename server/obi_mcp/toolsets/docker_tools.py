@@ -91,15 +91,16 @@ async def logs(services: Services, call: ToolCall) -> ToolResult:
         return rendering.logs(chosen, found[-tail:], len(found) > tail or cut, effects.plain)
 
     chosen = await _chosen(engine, given.get("name"))
-    return await _judged(effects, ContainerRead("logs", chosen.proof), _asked(LOGS, call), perform)
+    return await _judged(effects, ContainerRead("logs", chosen.proof), _asked(LOGS, call), given.get("name"), perform)
 
 
 async def stop(services: Services, call: ToolCall) -> ToolResult:
     """``obi_docker_stop``."""
     engine = Engine(services.settings)
-    chosen = await _chosen(engine, call.arguments.get("name"))
+    name = call.arguments.get("name")
+    chosen = await _chosen(engine, name)
     effect = ContainerStop(chosen.proof, call.arguments.get("remove", True))
-    ended = await _judged(services.effects, effect, _asked(STOP, call, STOP_WITHIN_S), engine.stop)
+    ended = await _judged(services.effects, effect, _asked(STOP, call, STOP_WITHIN_S), name, engine.stop)
     return rendering.stopped(ended, effect.remove)
 
 
@@ -138,7 +139,11 @@ async def _chosen(engine: Engine, name: str | None) -> Container:
 
 
 async def _judged(
-    effects: EffectRoad, effect: EffectT, asked: Asked, perform: Callable[[ApprovedEffect[EffectT]], Awaitable[T]]
+    effects: EffectRoad,
+    effect: EffectT,
+    asked: Asked,
+    name: str | None,
+    perform: Callable[[ApprovedEffect[EffectT]], Awaitable[T]],
 ) -> T:
     """As ``EffectRoad.run``; what is not OBI's is not found, and the audit log has the denial."""
     try:
@@ -146,7 +151,8 @@ async def _judged(
     except Denied as denied:
         if denied.decision.rule != "hard.container":
             raise
-        raise _not_found(effect.target) from None
+        # By the caller's own word: a container that is not OBI's does not tell its name either.
+        raise _not_found(name or "a container") from None
 
 
 def _not_found(name: str) -> NotFound:
