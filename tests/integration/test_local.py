@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import errno
+import contextlib
 import json
 import os
 import shutil
@@ -348,7 +348,7 @@ def test_a_start_that_fails_says_why(host: LocalHost) -> None:
 
 
 def test_a_log_that_grows_fast_stays_within_its_bound(host: LocalHost) -> None:
-    line = "network_flow: transport=6 src.address=10.0.0.1 dst.address=10.0.0.2 src.port=1 dst.port=2 " + "x" * 900
+    line = "network_flow: transport=6 src.address=10.0.0.1 dst.address=10.0.0.2 src.port=1 dst.port=2 " + "a=b " * 200
     body = f"{READY}line = {line!r} + chr(10)\nfor n in range(30):\n    sys.stdout.write(line * 1000)\n"
     body += "sys.stdout.flush()\nprint('the last line', flush=True)\nsignal.pause()"
     host.binary = stand_in(host.directory, body)  # 30 MB, as fast as they are taken: far more than 100 MB a minute
@@ -374,12 +374,9 @@ def test_a_log_that_grows_fast_stays_within_its_bound(host: LocalHost) -> None:
 
 def fill(path: Path) -> None:
     """Writes until there is no room."""
-    with path.open("wb", buffering=0) as file:
-        try:
-            while file.write(b"x" * 512):
-                pass
-        except OSError as error:
-            assert error.errno == errno.ENOSPC
+    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+        while file.write(b"x" * 512):
+            pass
 
 
 def test_on_a_full_disk_nothing_starts_and_what_runs_goes_on(host: LocalHost) -> None:

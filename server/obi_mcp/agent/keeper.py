@@ -33,6 +33,8 @@ GRACE_S = 12.0
 
 _CHUNK = 65_536
 _KEPT_LINES, _KEPT_LINE = 12, 400
+_FIRST_LINES = 60
+_FLOW = b"network_flow"
 _STOP = b"stop"
 _VERSION = re.compile(
     rb'(?:OpenTelemetry eBPF Instrumentation|Grafana Beyla)",? ?"?Version"?[=:]"?(v?[0-9][0-9A-Za-z.+-]{0,60})'
@@ -87,6 +89,7 @@ class Keeper:
         self._out = -1
         self._pid = 0
         self._born = 0.0
+        self._head: list[bytes] = []
         self._tail: deque[bytes] = deque(maxlen=_KEPT_LINES)
         self._open_line = b""
         self._stop_at: float | None = None
@@ -156,6 +159,7 @@ class Keeper:
             os.close(writing)
         self._out = reading
         self._born = time.monotonic()
+        self._head.clear()
         self._log.note("INFO", f"started {self._wanted.binary} as pid {self._pid}")
         self._put("running", agent=proof_of(self._pid), started_at=time.time(), next_start=0.0)
 
@@ -198,19 +202,22 @@ class Keeper:
             os.close(self._out)
             self._out = -1
             return
-        lost = self._log.lost_bytes
+        lost, known = self._log.lost_bytes, len(self._head)
         self._log.write(data)
         self._remember(data)
         version = _VERSION.search(data) if not self._record.version else None
         if version is not None:
             self._record = self._record.with_(version=version[1].decode("ascii"))
-        if version is not None or (not lost and self._log.lost_bytes):
+        if len(self._head) > known or (not lost and self._log.lost_bytes):
             self._put(self._record.phase)
 
     def _remember(self, data: bytes) -> None:
-        """The last lines in memory: what a crash has to say must not hang on the disk."""
+        """The first and the last lines in memory: what a start and an end have to say must not hang on the disk."""
         *lines, self._open_line = (self._open_line[-_KEPT_LINE:] + data).split(b"\n")
         self._tail.extend(line[:_KEPT_LINE] for line in lines[-_KEPT_LINES:] if line)
+        if len(self._head) < _FIRST_LINES:
+            said = [line[:_KEPT_LINE] for line in lines[:_FIRST_LINES] if line and not line.startswith(_FLOW)]
+            self._head = [*self._head, *said][:_FIRST_LINES]
 
     def _reap(self) -> None:
         if not self._pid:
@@ -290,8 +297,13 @@ class Keeper:
             caller.close()
 
     def _put(self, phase: Phase, **changes: object) -> None:
-        lines = tuple(line.decode("utf-8", "replace") for line in self._tail)
-        self._record = self._record.with_(phase=phase, last_lines=lines, lost_bytes=self._log.lost_bytes, **changes)
+        self._record = self._record.with_(
+            phase=phase,
+            first_lines=tuple(line.decode("utf-8", "replace") for line in self._head),
+            last_lines=tuple(line.decode("utf-8", "replace") for line in self._tail),
+            lost_bytes=self._log.lost_bytes,
+            **changes,
+        )
         try:
             write_record(self._wanted.directory, self._record)
         except OSError:

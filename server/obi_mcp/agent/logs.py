@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from obi_mcp.agent.log_file import KEEPER, log_files
+from obi_mcp.agent.log_file import log_files
 from obi_mcp.agent.record import LOG
 from obi_mcp.errors import InvalidArgument
 from obi_mcp.obi.log_lines import LogRecord, parse_line, severity
@@ -63,19 +63,6 @@ def read_log(directory: Path, wanted: Wanted) -> Found:
             return Found(tuple(reversed(kept)), scanned, True)
         kept.append(record)
     return Found(tuple(reversed(kept)), scanned, False)
-
-
-def lines_since_start(directory: Path, pid: int, most: int = 2000) -> list[str]:
-    """The lines since the keeper started that pid, at most so many of the first."""
-    mark = f"as pid {pid}"
-    lines: list[str] = []
-    for line in _backwards(directory / LOG):
-        if line.endswith(f"component={KEEPER}") and mark in line:
-            break
-        lines.append(line)
-        if len(lines) > 50 * most:
-            break
-    return lines[::-1][:most]
 
 
 def parse_since(text: str, now: datetime | None = None) -> datetime:

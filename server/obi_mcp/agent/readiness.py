@@ -7,13 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from obi_mcp.agent.asks import Asks
-from obi_mcp.agent.logs import lines_since_start
 from obi_mcp.agent.probes import answers
 from obi_mcp.agent.record import Record, read_record
 from obi_mcp.obi.capabilities import Feature
 from obi_mcp.obi.symptoms import Symptom, symptoms_in
 
-FIRST_LINES = 40
 _POLL_S = 0.05
 
 # What OBI and Beyla say once the part has begun (OBI v0.5.0, Beyla 1.8: runs).
@@ -50,20 +48,19 @@ async def wait_until_ready(directory: Path, pid: int, asks: Asks, *, within_s: f
 
 async def look(directory: Path, pid: int, asks: Asks) -> Readiness:
     """How far the agent is now."""
-    lines = await asyncio.to_thread(lines_since_start, directory, pid)
     record = await asyncio.to_thread(read_record, directory)
-    symptoms = symptoms_in(line for line in lines if not line.startswith("network_flow"))
-    first = tuple(lines[:FIRST_LINES])
-    if record is None or record.agent.pid != pid:
+    first = record.first_lines if record is not None else ()
+    symptoms = symptoms_in((*first, *(record.last_lines if record is not None else ())))
+    if record is None or record.agent.pid != pid or record.phase == "failed":
         # Written before the keeper had seen the end, or by another start: the keeper knows.
         return Readiness(False, first, ("the agent",), symptoms, ended=record)
-    missing = [f"the line {text!r}" for text in _missing(asks, lines)]
+    missing = [f"the line {text!r}" for text in _missing(asks, first)]
     if not missing:
         missing = [f"an answer on port {port.number}" for port in asks.ports if not await answers(port)]
     return Readiness(not missing, first, tuple(missing), symptoms)
 
 
-def _missing(asks: Asks, lines: list[str]) -> list[str]:
+def _missing(asks: Asks, lines: tuple[str, ...]) -> list[str]:
     wanted = []
     if asks.features & _NETWORK:
         wanted.append(_SAYS["network"])

@@ -36,7 +36,8 @@ class Record:
     """The agent and its keeper. Times are Unix times.
 
     ``waiting``: it ended and is started again at ``next_start``. ``failed``: it will not be started again, ``why`` says
-    why and ``last_lines`` what it said last. ``lost_bytes``: of the log, for want of room on the disk.
+    why and ``last_lines`` what it said last. ``first_lines``: of the
+    last start, without flows. ``lost_bytes``: of the log, for want of room on the disk.
     ``version``: what the agent's first line said.
     """
 
@@ -53,6 +54,7 @@ class Record:
     exits: tuple[Exit, ...] = ()
     next_start: float = 0.0
     why: str = ""
+    first_lines: tuple[str, ...] = ()
     last_lines: tuple[str, ...] = ()
     lost_bytes: int = 0
     version: str = ""
@@ -63,20 +65,25 @@ class Record:
 
 
 def write_record(directory: Path, record: Record) -> None:
-    """In one step: who reads sees the old or the new one. Raises: OSError."""
+    """In one step: who reads sees the old or the new one. After the next boot it says nothing, so that it need not be
+    on the disk. Raises: OSError."""
     text = json.dumps(asdict(record), separators=(",", ":"))
-    write_whole(directory / RECORD, text)
+    write_whole(directory / RECORD, text, durable=False)
 
 
-def write_whole(path: Path, text: str) -> None:
-    """Writes a private file in one step, on the disk before it takes the old one's place. Raises: OSError."""
+def write_whole(path: Path, text: str, *, durable: bool = True) -> None:
+    """Writes a private file in one step. ``durable``: it is on the disk before it takes the old one's place.
+
+    Raises: OSError.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.replace(temporary, path)
     except OSError:
         temporary.unlink(missing_ok=True)
@@ -99,5 +106,6 @@ def _nested(data: Mapping[str, Any]) -> dict[str, Any]:
         "keeper": ProcessProof(**data["keeper"]),
         "agent": ProcessProof(**data["agent"]),
         "exits": tuple(Exit(**entry) for entry in data["exits"]),
+        "first_lines": tuple(data["first_lines"]),
         "last_lines": tuple(data["last_lines"]),
     }

@@ -21,7 +21,7 @@ from obi_mcp.toolsets.local.desk import Desk
 
 TAIL, MOST = 50, 500
 _SHOWN_ERRORS, _SHOWN_PROCESSES, _SHOWN_FAMILIES = 5, 20, 20
-_SHOWN_LINE = 600
+_SHOWN_LINE, _LONGEST_LINE = 600, 4096
 
 
 async def run_status(services: Services, call: ToolCall) -> ToolResult:
@@ -70,7 +70,7 @@ async def run_logs(services: Services, call: ToolCall) -> ToolResult:
 async def logs(desk: Desk, wanted: Wanted) -> ToolResult:
     """The last records that fit, redacted."""
     found: Found = await asyncio.to_thread(read_log, desk.directory, wanted)
-    records = await asyncio.to_thread(lambda: [_shown(desk, record) for record in found.records])
+    records = await asyncio.to_thread(_all_shown, desk, found.records)
     structured: dict[str, Any] = {"records": records, "more": found.more, "scanned": found.scanned}
     texts = [str(entry.get("line") or f"{entry.get('level', '')} {entry['message']}".strip()) for entry in records]
     head = f"{len(records)} of {found.scanned:,} lines" + (", older ones fit too: raise tail" if found.more else "")
@@ -199,8 +199,17 @@ def _lines(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _shown(desk: Desk, record: LogRecord) -> dict[str, Any]:
-    plain = parse_line(desk.plain(record.text))
+def _all_shown(desk: Desk, records: tuple[LogRecord, ...]) -> list[dict[str, Any]]:
+    """The records without secrets. In one pass, since a secret may go over several lines and a pass has its price; line
+    by line where lines of it went away."""
+    texts = [record.text[:_LONGEST_LINE] for record in records]
+    plain = desk.plain("\n".join(texts)).split("\n") if texts else []
+    if len(plain) != len(texts):
+        plain = [desk.plain(text) for text in texts]
+    return [_shown(parse_line(text)) for text in plain]
+
+
+def _shown(plain: LogRecord) -> dict[str, Any]:
     if plain.kind == "flow":
         return {"kind": "flow", "line": plain.text[:_SHOWN_LINE], "fields": dict(plain.fields)}
     if plain.kind != "log":
