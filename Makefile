@@ -73,7 +73,7 @@ bundle-test: setup ## load the bundle into an empty daemon and a registry, and p
 	$(BIN)/pytest -q tests/bundle
 
 bench-image: setup ## sizes layer by layer, start-up and memory of the image, in one table
-	$(BIN)/python -m tests.bench.image
+	PYTHONPATH=image $(BIN)/python -m tests.bench.image
 
 clean: ## remove what was made in this folder (built programs stay in the cache)
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
