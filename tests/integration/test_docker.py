@@ -9,7 +9,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ pytestmark = [
 ]
 
 DEPLOY = {"image": OBI_IMAGE, "config": CONFIG, "privileged": True, "restart": "no"}
-Call = Callable[..., Awaitable[Outcome]]
+Call = Callable[..., Coroutine[Any, Any, Outcome]]
 
 
 @pytest.fixture(scope="module")
