@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import uuid
 from datetime import datetime
@@ -111,11 +110,11 @@ def test_documents_are_of_their_image(made: Made) -> None:
 
 @pytest.mark.parametrize("name", ["kubectl", "helm"])
 def test_modules_are_those_that_go_itself_names(name: str) -> None:
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("there is no go on this machine to compare with")
     from bundle.go_build import modules_of, read_build
+    from recipes.store import Store, cache_root
+    from recipes.toolchain import go as find_go
 
+    go = find_go(Store(cache_root()))  # the one that built them
     program = (ROOT / ".venv" / "bin" / name).resolve()
     said = subprocess.run([go, "version", "-m", program], check=True, capture_output=True, text=True).stdout
     expected: list[tuple[str, str]] = []

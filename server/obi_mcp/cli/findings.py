@@ -71,11 +71,12 @@ def kubeconfig_findings(settings: Settings, environ: Mapping[str, str]) -> Itera
     """Whether the kubeconfig files that kubectl will read are there, readable, and nobody else's to read."""
     subject = "kubeconfig file"
     files = kubeconfig_paths(settings.programs.kubeconfig, environ)
-    nothing = None if files else no_kubeconfig(Kubeconfig(), environ)
-    if nothing is not None:
-        yield of_error(subject, nothing)
-    elif not files:
-        yield Finding(subject, "ok", f"none; the account of this pod, in {SERVICE_ACCOUNT}")
+    missing = tuple(file for file in files if not os.path.exists(file))
+    if len(missing) == len(files):
+        nothing = no_kubeconfig(Kubeconfig(files, missing=missing), environ)
+        account = Finding(subject, "ok", f"none; the account of this pod, in {SERVICE_ACCOUNT}")
+        yield of_error(subject, nothing) if nothing is not None else account
+        return
     for file in map(Path, files):
         error = file_error(str(file), environ)
         if error is not None:

@@ -51,12 +51,11 @@ def _missing(name: str) -> Finding:
 def _plugins(settings: Settings, programs: Programs, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Credential plugins of the contexts in scope: kubectl starts them, so they have to be where the server looks."""
     paths = kubeconfig_paths(settings.programs.kubeconfig, environ)
-    if any(map(file_error, paths)):
-        return  # kubeconfig_findings says so
     try:
         kubeconfig = read_kubeconfig(paths)
     except ObiMcpError as error:
-        yield of_error("kubeconfig file", error)
+        if not any(map(file_error, paths)):  # else kubeconfig_findings says so
+            yield of_error("kubeconfig file", error)
         return
     for name in settings.scope.contexts or (kubeconfig.current,):
         context = kubeconfig.context(name)

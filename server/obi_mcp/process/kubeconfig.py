@@ -93,7 +93,7 @@ def read_kubeconfig(paths: tuple[str, ...]) -> Kubeconfig:
         for name, body in _named(data, "contexts", "context"):
             contexts.setdefault(name, body)
     made = {name: _context(name, body, clusters, users) for name, body in contexts.items()}
-    return Kubeconfig(paths, current, made, tuple(path for path in paths if not os.path.lexists(path)))
+    return Kubeconfig(paths, current, made, tuple(path for path in paths if not os.path.exists(path)))
 
 
 def file_error(path: str, environ: Mapping[str, str] | None = None) -> ConfigError | None:

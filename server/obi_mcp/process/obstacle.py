@@ -64,11 +64,11 @@ def find_obstacle(
 
 
 def no_kubeconfig(kubeconfig: Kubeconfig, environ: Mapping[str, str] | None = None) -> ConfigError | None:
-    """Why there is none: every named file is missing, or none is named and this is no pod."""
-    if kubeconfig.paths and len(kubeconfig.missing) == len(kubeconfig.paths):
-        return file_error(kubeconfig.paths[0], environ)
-    if kubeconfig.paths or os.path.isdir(SERVICE_ACCOUNT):
+    """Why there is none: every named file is missing, or none is named; in a pod its account stands in for them."""
+    if len(kubeconfig.missing) < len(kubeconfig.paths) or os.path.isfile(f"{SERVICE_ACCOUNT}/token"):
         return None
+    if kubeconfig.paths:
+        return file_error(kubeconfig.paths[0], environ)
     step = "name one: --kubeconfig, programs.kubeconfig or KUBECONFIG"
     if in_container(environ):
         step = "mount one and name it: -v $HOME/.kube/config:/kube/config:ro -e KUBECONFIG=/kube/config"

@@ -14,8 +14,12 @@ from typing import Any
 
 import pytest
 
+from obi_mcp.cli.findings import kubeconfig_findings
+from obi_mcp.config import Settings
+from obi_mcp.process import obstacle
 from obi_mcp.process.container import HOST_NETWORK, names_loopback, unreachable_step
-from obi_mcp.process.kubeconfig import file_error
+from obi_mcp.process.kubeconfig import Kubeconfig, file_error
+from obi_mcp.process.obstacle import no_kubeconfig
 
 ROOT = Path(__file__).parents[3]
 PROGRAMS = f"{ROOT}/.venv/bin:/usr/bin:/bin"
@@ -191,6 +195,21 @@ def test_nothing_named_is_said_once_and_only_where_a_cluster_is_needed(tmp_path:
     for named in ("", str(none)):
         done = run([*asked, "command=kubectl version --client"], none, KUBECONFIG=named)
         assert (done.returncode, "Client Version" in done.stdout) == (0, True)
+
+
+@pytest.mark.parametrize("named", [True, False], ids=["a file that is not there", "no file"])
+def test_in_a_pod_its_account_stands_in_for_a_kubeconfig(
+    named: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    paths = (str(tmp_path / "config"),) if named else ()
+    environ = {"OBI_MCP_CONTAINER": "1", "HOME": "/nonexistent", "KUBECONFIG": ":".join(paths)}
+    empty = Kubeconfig(paths, missing=paths)
+    assert no_kubeconfig(empty, environ) is not None
+    assert [found.severity for found in kubeconfig_findings(Settings(), environ)] == ["problem"]
+    (tmp_path / "token").touch()
+    monkeypatch.setattr(obstacle, "SERVICE_ACCOUNT", str(tmp_path))
+    assert no_kubeconfig(empty, environ) is None
+    assert [found.severity for found in kubeconfig_findings(Settings(), environ)] == ["ok"]
 
 
 class Refusing(BaseHTTPRequestHandler):
