@@ -136,9 +136,9 @@ async def test_a_new_workload_takes_over_no_foreign_pod(serve: Serve, tenant: Te
     assert owners == ""
 
 
-def rewrite(tenant: Tenant, namespace: str, **fields: Any) -> None:
+def rewrite(tenant: Tenant, namespace: str, stored: str = STORED, **fields: Any) -> None:
     """Write into a release as helm stored it: whoever may write Secrets there can do that. A text is appended."""
-    secret = json.loads(tenant.kubectl("get", "secret", STORED, "-n", namespace, "-o", "json"))
+    secret = json.loads(tenant.kubectl("get", "secret", stored, "-n", namespace, "-o", "json"))
     release = json.loads(gzip.decompress(base64.b64decode(base64.b64decode(secret["data"]["release"]))))
     for name, value in fields.items():
         release[name] = release[name] + value if isinstance(value, str) else value

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import cache
@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.test_planted import PLANTED, Tenant, rewrite
 from tests.sandbox.api import Api, wait_until
 from tests.sandbox.sandbox import Sandbox
 
@@ -152,10 +153,11 @@ class RacedRunner(Runner):
     """Calls ``strike`` once, when the first program that writes is about to start."""
 
     strike: Callable[[], None] | None = None
+    verbs = WRITES
 
     async def run(self, approved: Approved, **limits: Any) -> Completed:
         head = approved.heads[0]
-        if self.strike and head[1] in WRITES and not any(word.startswith("--dry-run") for word in head):
+        if self.strike and head[1] in self.verbs and not any(word.startswith("--dry-run") for word in head):
             strike, self.strike = self.strike, None
             await asyncio.to_thread(strike)
         return await super().run(approved, **limits)
@@ -182,25 +184,29 @@ class Raced:
 
 
 @cache
-def loaded(kubeconfig: Path, programs: Path) -> tuple[Settings, Policy]:
+def loaded(kubeconfig: Path, programs: Path, store: Path | None = None) -> tuple[Settings, Policy]:
     given = Settings()
     settings = replace(
         given,
         access=Access.FULL,
-        programs=replace(given.programs, kubeconfig=str(kubeconfig), path=(str(programs),)),
+        programs=replace(
+            given.programs,
+            kubeconfig=str(kubeconfig),
+            path=(str(programs),),
+            chart_store=str(store) if store else None,
+        ),
     )
     return settings, Policy.load_compiled(settings)
 
 
-Start = Callable[[], AbstractAsyncContextManager[Raced]]
+Start = Callable[..., AbstractAsyncContextManager[Raced]]
 
 
 @pytest.fixture
 def start(sandbox: Sandbox, programs_bin: Path, tmp_path: Path) -> Start:
-    settings, policy = loaded(sandbox.kubeconfig, programs_bin)
-
     @asynccontextmanager
-    async def started() -> AsyncIterator[Raced]:
+    async def started(store: Path | None = None) -> AsyncIterator[Raced]:
+        settings, policy = loaded(sandbox.kubeconfig, programs_bin, store)
         runner = RacedRunner(settings, Redactor.load())
         audit = AuditLog(replace(settings, audit=replace(settings.audit, file=str(tmp_path / "audit.ndjson"))))
         enforcer = Enforcer(settings, policy, audit, runner)
@@ -426,7 +432,104 @@ async def test_a_server_side_apply_of_what_was_not_there_is_looked_at_again(star
         raced.writer.remove("ConfigMap")
 
 
-# --- luck, besides: many writers and no pause ---
+# --- reading: another object of the name is not shown ---
+
+
+@pytest.mark.parametrize("how", ["-o json", "-o yaml", "-o json | jq .data"])
+async def test_another_object_of_the_name_is_not_read(start: Start, how: str) -> None:
+    async with start() as raced:
+        raced.runner.verbs = frozenset({"get"})
+        raced.writer.fresh("ConfigMap")
+        code, said = await raced.run(f"kubectl get cm {AT} {how}", None, None)
+        assert code == "0" and "log_level" in said
+        code, said = await raced.run(f"kubectl get cm {AT} {how}", None, lambda: raced.writer.swap("ConfigMap"))
+        assert (code, CANARY in said, "uid" in said) == ("0", False, False), said
+        raced.writer.remove("ConfigMap")
+
+
+# --- helm: it takes no preconditions; what it stored and what stands there is looked at again ---
+
+STORE = Path(__file__).parents[1] / "cases" / "charts" / "tpl"
+RELEASE = "opentelemetry"
+MAPS = f"/api/v1/namespaces/{RELEASE}/configmaps"
+
+
+@pytest.fixture
+def tenant(sandbox: Sandbox, programs_bin: Path) -> Tenant:
+    return Tenant(programs_bin, sandbox.kubeconfig)
+
+
+@pytest.fixture
+def release(sandbox: Sandbox, tenant: Tenant) -> Iterator[str]:
+    """A release of OBI's with two revisions, and a ConfigMap of somebody else's beside it."""
+    tenant.kubectl("create", "namespace", RELEASE)
+    for command in (["install"], ["upgrade"]):
+        tenant.run("helm", *command, "obi", str(STORE / "obi"), "-n", RELEASE)
+    tenant.kubectl("create", "configmap", "settings", "-n", RELEASE, f"--from-literal=a={CANARY}")
+    yield RELEASE
+    tenant.kubectl("delete", "namespace", RELEASE)
+
+
+def make_map(tenant: Tenant, name: str) -> None:
+    tenant.kubectl("create", "configmap", name, "-n", RELEASE, "--from-literal=a=mine")
+
+
+def poisoned(tenant: Tenant, revision: int) -> None:
+    """Somebody who may write Secrets there puts their own object into what helm stored."""
+    rewrite(tenant, RELEASE, f"sh.helm.release.v1.obi.v{revision}", manifest=PLANTED)
+
+
+async def test_helm_installs_over_nothing_that_came_to_be(start: Start, sandbox: Sandbox, tenant: Tenant) -> None:
+    tenant.kubectl("create", "namespace", RELEASE)
+    try:
+        async with start(STORE) as raced:
+            code, said = await raced.run(
+                f"helm install obi obi -n {RELEASE}",
+                None,
+                lambda: make_map(tenant, "obi"),
+            )
+        assert code == "1", said
+        assert sandbox.api.get(f"{MAPS}/obi").body["data"] == {"a": "mine"}
+    finally:
+        tenant.kubectl("delete", "namespace", RELEASE)
+
+
+async def test_helm_upgrades_another_object_and_it_is_said(
+    start: Start, sandbox: Sandbox, tenant: Tenant, release: str
+) -> None:
+    def swap() -> None:
+        tenant.kubectl("delete", "configmap", "obi", "-n", release)
+        make_map(tenant, "obi")
+
+    async with start(STORE) as raced:
+        code, said = await raced.run(f"helm upgrade obi obi -n {release}", None, swap)
+    assert code in {"conflict", "1"}, said
+    assert code == "1" or "another object than the one that was checked" in said, said
+
+
+async def test_a_release_that_is_poisoned_after_it_was_judged_is_reported(
+    start: Start, sandbox: Sandbox, tenant: Tenant, release: str
+) -> None:
+    """The remainder: who may write Secrets in the release's namespace can have helm write into an object there, by
+    changing the stored revision between the check and helm's own look. It is not deleted on top of that."""
+    async with start(STORE) as raced:
+        code, said = await raced.run(f"helm rollback obi 1 -n {release}", None, lambda: poisoned(tenant, 1))
+    assert (code, "not what was judged" in said, "settings" in said) == ("conflict", True, True), said
+    assert sandbox.api.get(f"{MAPS}/settings").status == 200
+
+
+async def test_helm_uninstalls_only_what_bears_its_marks(
+    start: Start, sandbox: Sandbox, tenant: Tenant, release: str
+) -> None:
+    """Who may write Secrets in the release's namespace names an object in what helm stored, between the check and
+    helm's own look: helm 4 leaves it, for it does not bear the release's name."""
+    async with start(STORE) as raced:
+        code, said = await raced.run(f"helm uninstall obi -n {release}", None, lambda: poisoned(tenant, 2))
+    assert code == "0", said
+    assert sandbox.api.get(f"{MAPS}/settings").body["data"] == {"a": CANARY}
+
+
+# --- luck, besides: a writer and no pause ---
 
 
 async def test_a_writer_that_never_rests_is_never_written_over(start: Start) -> None:

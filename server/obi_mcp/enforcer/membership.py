@@ -47,12 +47,20 @@ async def _named(case: Case, check: Check, spec: MembersSpec) -> Proved:
 def _for_these(case: Case, spec: MembersSpec, proved: Proved, found: Sequence[Found]) -> Proved:
     """A write that only names its objects: a deletion is of these in this state; others are looked at afterwards."""
     head = case.head
+    if case.decision.access is Access.READ_ONLY and head.path == ("get",) and _is_listed(head, spec):
+        return replace(proved, members=uids(found))
     if case.decision.access is Access.READ_ONLY or head.flag("dry-run"):
         return proved
     if head.path == ("delete",):
         doomed = [Doomed(spec.resource, entry.namespace, entry.name, entry.body) for entry in found]
         return replace(proved, perform=lambda: delete(case, doomed))
     return replace(proved, afterwards=lambda: same_objects(case, spec.resource, found))
+
+
+def _is_listed(head: Command, spec: MembersSpec) -> bool:
+    """Whether the looked-up objects themselves are printed, and not events about them."""
+    kinds = {kind for operand in head.operands for kind in operand.text.partition("/")[0].split(",")}
+    return spec.resource.argument in kinds
 
 
 async def _refuse_foreign_log(case: Case, check: Check, spec: MembersSpec, pod: Found) -> Proved | None:

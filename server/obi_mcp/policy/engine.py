@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -214,7 +215,8 @@ class Policy:
             heads=vectors,
             filters=tuple(command.argv() for command in pipeline.filters),
             stdin=body,
-            output=decision.output,
+            # What was looked up by name is told by its uid, too: another object of that name is not shown.
+            output=replace(decision.output, confine=True) if members and _reads_json(decision) else decision.output,
             skipped=skipped,
             members=frozenset(members) if members is not None else None,
         )
@@ -296,6 +298,10 @@ class Policy:
         flags = (*((f"--context={context}",) if context else ()), f"--raw={path}", "--filename=-")
         body = json.dumps(deletion(head, pin)).encode()
         return Approved(decision, (("kubectl", "delete", *flags),), (), body, Output(head="raw"))
+
+
+def _reads_json(decision: Decision) -> bool:
+    return decision.output.head == "json" and decision.access is Access.READ_ONLY
 
 
 def _is_about(decision: Decision, resource: Resource, namespace: str | None, name: str) -> bool:
