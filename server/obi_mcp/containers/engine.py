@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import threading
 import time
 from collections import deque
@@ -179,6 +180,11 @@ def _client(address: Address) -> Iterator[APIClient]:
     import docker
     from docker.tls import TLSConfig
 
+    if address.socket:
+        # The client leaves its socket open when nothing listens; and asked this way, the reason is plain.
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.settimeout(_TIMEOUT_S)
+            probe.connect(address.socket)
     tls: Any = False
     if address.certificates:
         folder = address.certificates
