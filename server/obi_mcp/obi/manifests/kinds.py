@@ -189,6 +189,7 @@ class Container:
     image: str
     image_pull_policy: str = "IfNotPresent"
     command: tuple[str, ...] = ()
+    args: tuple[str, ...] = ()
     env: tuple[EnvVar, ...] = ()
     ports: tuple[ContainerPort, ...] = ()
     readiness_probe: Probe | None = None

@@ -137,8 +137,9 @@ def _container(install: Install) -> k.Container:
     return k.Container(
         name=CONTAINER,
         image=install.image,
+        # By the argument and not by OTEL_EBPF_CONFIG_PATH: Beyla, which the same manifests run, does not read that.
+        args=("-config", f"{DIRECTORY}/{FILE_NAME}"),
         env=(
-            k.EnvVar(name="OTEL_EBPF_CONFIG_PATH", value=f"{DIRECTORY}/{FILE_NAME}"),
             k.EnvVar(name="HOST_IP", value_from=k.ValueFrom(field_ref=k.FieldRef(field_path="status.hostIP"))),
             k.EnvVar(
                 name="GOMEMLIMIT",

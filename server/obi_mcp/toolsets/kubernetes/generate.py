@@ -29,24 +29,30 @@ _TEXT: Schema = {"type": "string", "maxLength": 512}
 _PORT: Schema = {"type": "integer", "minimum": 1, "maximum": 65535}
 
 
+INSTALL: dict[str, Schema] = {
+    "environment": {"type": "string", "enum": [str(entry) for entry in Environment], "default": "production"},
+    "features": {
+        "type": "array",
+        "items": {"type": "string", "enum": [str(feature) for feature in Feature]},
+        "default": ["application"],
+    },
+    "namespace": {"type": "string", "maxLength": 63},
+    "image": {**_TEXT, "default": REPOSITORY},
+    "version": {**_TEXT, "default": VERSION},
+    "otlp_endpoint": {**_TEXT, "description": "URL; ${HOST_IP} is the node."},
+    "prometheus_port": {**_PORT, "default": 9090},
+    "privileged": {"type": "boolean", "default": False},
+    "config": {"type": "string", "maxLength": MAX_CONFIG, "description": "OBI's own YAML, instead of a made one."},
+    "k8s_cache": {"type": "boolean", "default": False},
+    "service_monitor": {"type": "boolean", "default": False},
+}
+"""What an installation may be told: the arguments of ``requested_install``."""
+
+
 def daemonset_spec(settings: Settings) -> ToolSpec:
     """The tool for OBI on every node."""
     properties: dict[str, Schema] = {
-        "environment": {"type": "string", "enum": [str(entry) for entry in Environment], "default": "production"},
-        "features": {
-            "type": "array",
-            "items": {"type": "string", "enum": [str(feature) for feature in Feature]},
-            "default": ["application"],
-        },
-        "namespace": {"type": "string", "maxLength": 63, "default": settings.scope.default_namespace},
-        "image": {**_TEXT, "default": REPOSITORY},
-        "version": {**_TEXT, "default": VERSION},
-        "otlp_endpoint": {**_TEXT, "description": "URL; ${HOST_IP} is the node."},
-        "prometheus_port": {**_PORT, "default": 9090},
-        "privileged": {"type": "boolean", "default": False},
-        "config": {"type": "string", "maxLength": MAX_CONFIG, "description": "OBI's own YAML, instead of a made one."},
-        "k8s_cache": {"type": "boolean", "default": False},
-        "service_monitor": {"type": "boolean", "default": False},
+        **INSTALL,
         "format": {"type": "string", "enum": [str(form) for form in Format], "default": "yaml"},
     }
     return ToolSpec(
@@ -90,13 +96,39 @@ def sidecar_spec(settings: Settings) -> ToolSpec:
 
 
 async def _run_daemonset(services: Services, call: ToolCall) -> ToolResult:
-    given, scope = call.arguments, services.settings.scope
-    namespace = name(given.get("namespace", scope.default_namespace), "namespace")
+    given = call.arguments
+    install = requested_install(services, given)
+    notes = judged(install)
+    form = Format(given.get("format", "yaml"))
+    files = render(install, form)
+    if form in {Format.ARGOCD, Format.FLUX}:
+        notes.append(f"replace {PLACEHOLDER.url} by the repository that holds the folder {PLACEHOLDER.path}/")
+    if install.namespace not in services.settings.scope.namespaces:
+        notes.append(f"{install.namespace} is not in scope.namespaces: this server would refuse to apply it")
+    return _files(files, notes, [thing.kind for thing in installed_objects(install)])
+
+
+async def _run_sidecar(services: Services, call: ToolCall) -> ToolResult:
+    given = call.arguments
+    sidecar = requested_sidecar(given)
+    notes = []
+    if sidecar.namespace not in services.settings.scope.instrumented_namespaces:
+        notes.append(f"{sidecar.namespace} is not in scope.instrumented_namespaces: this server would refuse the patch")
+    patch = sidecar_patch(sidecar)
+    target = f"deployment {sidecar.deployment} -n {sidecar.namespace}"
+    command = f"kubectl patch {target} --type strategic -p '{json.dumps(patch)}'"
+    made = _files({"sidecar-patch.yaml": to_yaml(patch)}, notes, ["Deployment (patch)"])
+    return ToolResult({**made.structured, "command": command}, made.text)
+
+
+def requested_install(services: Services, given: Mapping[str, Any]) -> Install:
+    """The installation that these arguments ask for. Raises: InvalidArgument."""
     features = tuple(dict.fromkeys(Feature(text) for text in given.get("features", ["application"])))
     if not features:
         raise InvalidArgument("features is empty", "name at least one, such as application")
-    install = Install(
-        namespace=namespace,
+    return Install(
+        name=name(given.get("name", "obi"), "name"),
+        namespace=name(given.get("namespace", services.settings.scope.default_namespace), "namespace"),
         environment=Environment(given.get("environment", "production")),
         features=features,
         repository=given.get("image", REPOSITORY),
@@ -108,37 +140,21 @@ async def _run_daemonset(services: Services, call: ToolCall) -> ToolResult:
         cache=given.get("k8s_cache", False),
         service_monitor=given.get("service_monitor", False),
     )
-    notes = _judged(install)
-    form = Format(given.get("format", "yaml"))
-    files = render(install, form)
-    if form in {Format.ARGOCD, Format.FLUX}:
-        notes.append(f"replace {PLACEHOLDER.url} by the repository that holds the folder {PLACEHOLDER.path}/")
-    if namespace not in scope.namespaces:
-        notes.append(f"{namespace} is not in scope.namespaces: this server would refuse to apply it")
-    return _files(files, notes, [thing.kind for thing in installed_objects(install)])
 
 
-async def _run_sidecar(services: Services, call: ToolCall) -> ToolResult:
-    given = call.arguments
+def requested_sidecar(given: Mapping[str, Any]) -> Sidecar:
+    """The sidecar that these arguments ask for. Raises: InvalidArgument."""
     if not _PORTS.fullmatch(given["open_port"]):
         raise InvalidArgument(f"{given['open_port'][:80]!r} is no list of ports", "write 8080, or 80,443,8000-8999")
-    sidecar = Sidecar(
+    return Sidecar(
         deployment=name(given["deployment"], "deployment"),
-        namespace=name(given["namespace"], "namespace"),
+        namespace=name(given.get("namespace", ""), "namespace"),
         open_port=given["open_port"],
         image=f"{given.get('image', REPOSITORY)}:{_version(given)}",
         otlp_endpoint=given.get("otlp_endpoint"),
         prometheus_port=given.get("prometheus_port"),
         privileged=given.get("privileged", False),
     )
-    notes = []
-    if sidecar.namespace not in services.settings.scope.instrumented_namespaces:
-        notes.append(f"{sidecar.namespace} is not in scope.instrumented_namespaces: this server would refuse the patch")
-    patch = sidecar_patch(sidecar)
-    target = f"deployment {sidecar.deployment} -n {sidecar.namespace}"
-    command = f"kubectl patch {target} --type strategic -p '{json.dumps(patch)}'"
-    made = _files({"sidecar-patch.yaml": to_yaml(patch)}, notes, ["Deployment (patch)"])
-    return ToolResult({**made.structured, "command": command}, made.text)
 
 
 def _version(given: Mapping[str, Any]) -> str:
@@ -148,7 +164,7 @@ def _version(given: Mapping[str, Any]) -> str:
     return version
 
 
-def _judged(install: Install) -> list[str]:
+def judged(install: Install) -> list[str]:
     """Notes about the configuration. Raises: InvalidDocument where OBI would not do what is asked."""
     findings = validate(config_text(install), version=install.version.removeprefix("v"))
     errors = [finding for finding in findings if finding.severity == "error"]

@@ -20,3 +20,12 @@ def result(field: str, kind: str, **more: Schema) -> Schema:
         "properties": {field: {"type": kind}, **more, "code": {"type": "string"}},
         "anyOf": [{"required": [field]}, {"required": ["code", "message", "hint"]}],
     }
+
+
+def either(*fields: str) -> Schema:
+    """The output schema of a tool whose answer has one of these texts, by what was asked."""
+    return {
+        "type": "object",
+        "properties": {field: {"type": "string"} for field in fields},
+        "anyOf": [*({"required": [field]} for field in fields), {"required": ["code", "message", "hint"]}],
+    }

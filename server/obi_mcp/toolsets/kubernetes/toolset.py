@@ -5,7 +5,8 @@ from __future__ import annotations
 from obi_mcp import __version__
 from obi_mcp.config import Settings
 from obi_mcp.toolsets.base import Services, ToolSpec
-from obi_mcp.toolsets.kubernetes import generate, logs, metrics, preflight, status, verify
+from obi_mcp.toolsets.kubernetes import change, deploy, generate, logs, metrics, preflight, status, verify
+from obi_mcp.toolsets.kubernetes.plan import Plans
 
 
 class KubernetesToolset:
@@ -13,6 +14,9 @@ class KubernetesToolset:
 
     name = "kubernetes"
     version = __version__
+
+    def __init__(self) -> None:
+        self._plans = Plans()
 
     def unavailable(self, settings: Settings) -> str | None:
         return None
@@ -27,6 +31,10 @@ class KubernetesToolset:
             logs.all_spec(),
             logs.one_spec(),
             metrics.spec(),
+            deploy.deploy_spec(settings, self._plans),
+            change.config_spec(self._plans),
+            change.upgrade_spec(self._plans),
+            deploy.undeploy_spec(self._plans),
         )
 
     async def initialize(self, services: Services) -> None:

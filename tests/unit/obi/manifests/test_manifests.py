@@ -85,7 +85,7 @@ def test_what_is_generated_passes_the_manifest_check_and_the_configuration_check
         (Install(version="v0.12.2"), "containers.0.image", f"{Install().repository}:v0.12.2"),
         (Install(image_pull_secrets=("mirror",)), "imagePullSecrets", [{"name": "mirror"}]),
         (Install(prometheus_port=None), "containers.0.readinessProbe", None),
-        (Install(env={"OTEL_EBPF_LOG_LEVEL": "DEBUG"}), "containers.0.env.3.name", "OTEL_EBPF_LOG_LEVEL"),
+        (Install(env={"OTEL_EBPF_LOG_LEVEL": "DEBUG"}), "containers.0.env.2.name", "OTEL_EBPF_LOG_LEVEL"),
     ],
 )
 def test_the_pod_is_what_was_asked_for(install: Install, path: str, expected: object) -> None:

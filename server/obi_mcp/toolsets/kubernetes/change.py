@@ -1,0 +1,174 @@
+"""``obi_k8s_config`` and ``obi_k8s_upgrade``: another configuration, another version, by a plan."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from obi_mcp.errors import InvalidArgument, InvalidDocument, NotFound
+from obi_mcp.obi.config import validate
+from obi_mcp.obi.edit import merge_patch
+from obi_mcp.policy.model import Access
+from obi_mcp.toolsets.base import Schema, Services, ToolCall, ToolResult, ToolSpec
+from obi_mcp.toolsets.kubernetes.place import PLACE, Place, name
+from obi_mcp.toolsets.kubernetes.plan import Object, Plan, Plans, Step, Target, Undo, holds_a_secret, look_up, make_plan
+from obi_mcp.toolsets.kubernetes.planned import SECOND_CALL, plan_or_carry_out
+from obi_mcp.toolsets.kubernetes.schema import arguments, either, result
+from obi_mcp.toolsets.kubernetes.survey import image_of, version_of
+
+CONFIG = "obi_k8s_config"
+UPGRADE = "obi_k8s_upgrade"
+MAX_CONFIG = 262_144
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_NAMED: dict[str, Schema] = {**PLACE, "name": {"type": "string", "maxLength": 253, "default": "obi"}}
+
+
+def config_spec(plans: Plans) -> ToolSpec:
+    """The tool for OBI's configuration."""
+
+    async def run(services: Services, call: ToolCall) -> ToolResult:
+        if not {"config", "patch", "plan_id"} & set(call.arguments):
+            return await _read(services, call)
+        return await plan_or_carry_out(plans, CONFIG, services, call, _plan_config)
+
+    own: dict[str, Schema] = {
+        **_NAMED,
+        "config": {"type": "string", "maxLength": MAX_CONFIG, "description": "The whole new YAML."},
+        "patch": {"type": "object", "description": "A JSON merge patch; comments stay."},
+    }
+    return ToolSpec(
+        name=CONFIG,
+        title="Read or change OBI's configuration in a cluster",
+        description=(
+            "Without config and patch: reads it. With one: a plan, after validation; called again with plan_id it "
+            "writes, restarts the pods, and takes it back if they do not become ready."
+        ),
+        input_schema=arguments({**own, **SECOND_CALL}),
+        output_schema=either("config_map", "plan_id"),
+        run=run,
+        reaches=Access.NON_DESTRUCTIVE,
+    )
+
+
+def upgrade_spec(plans: Plans) -> ToolSpec:
+    """The tool for another version."""
+
+    async def run(services: Services, call: ToolCall) -> ToolResult:
+        return await plan_or_carry_out(plans, UPGRADE, services, call, _plan_upgrade)
+
+    own: dict[str, Schema] = {**_NAMED, "version": {"type": "string", "maxLength": 128, "description": "An image tag."}}
+    return ToolSpec(
+        name=UPGRADE,
+        title="Upgrade OBI in a cluster",
+        description=(
+            "Plans another version of OBI's DaemonSet and what its configuration needs for it; called again with "
+            "plan_id it rolls out, and back if the pods do not become ready. For a Helm release use obi_helm."
+        ),
+        input_schema=arguments({**own, **SECOND_CALL}),
+        output_schema=result("plan_id", "string", changes={"type": "array"}, applied={"type": "boolean"}),
+        run=run,
+        needs=Access.NON_DESTRUCTIVE,
+        reaches=Access.NON_DESTRUCTIVE,
+    )
+
+
+async def _read(services: Services, call: ToolCall) -> ToolResult:
+    place = Place.of(CONFIG, call)
+    workload = await _workload(services, place, call)
+    target, key, text = await _config_of(services, place, workload)
+    findings = [str(finding) for finding in validate(text, version=_version_of(workload))]
+    structured = {"config_map": str(target), "key": key, "config": text, "findings": findings}
+    return ToolResult(structured, "\n".join([f"{target}, {key}:", text, *findings]))
+
+
+async def _plan_config(services: Services, call: ToolCall) -> Plan:
+    given, place = call.arguments, Place.of(CONFIG, call)
+    if "config" in given and "patch" in given:
+        raise InvalidArgument("config and patch are both given", "give the whole new configuration, or a patch of it")
+    workload = await _workload(services, place, call)
+    target, key, old = await _config_of(services, place, workload)
+    new = given["config"] if "config" in given else merge_patch(old, given["patch"]).text
+    findings = validate(new, version=_version_of(workload))
+    errors = [finding for finding in findings if finding.severity == "error"]
+    if errors:
+        raise InvalidDocument(
+            f"OBI's configuration: {errors[0]}", "the one that runs was not touched", line=errors[0].line
+        )
+    daemons = Target.of({**workload, "kind": "DaemonSet"})
+    restart = f"kubectl rollout restart {daemons.words}"
+    write = Step(_patch(target, key, new), (target,), undo=(Undo(_patch(target, key, old)), Undo(restart)))
+    steps = [write, Step(restart, (), dry=False)]
+    warnings = [str(finding) for finding in findings]
+    if holds_a_secret({"old": old}):
+        raise InvalidDocument(
+            "the configuration holds a credential, which this server neither shows nor writes",
+            "move it into a secret that scope.allowed_secrets names, and refer to it by a variable",
+        )
+    if _by_helm(workload):
+        warnings.append("Helm installed this: the next helm upgrade writes its own configuration over it")
+    return await make_plan(services, place, steps, warnings=warnings, watched=daemons)
+
+
+async def _plan_upgrade(services: Services, call: ToolCall) -> Plan:
+    given, place = call.arguments, Place.of(UPGRADE, call)
+    version = given.get("version", "")
+    if not _TAG.fullmatch(version):
+        raise InvalidArgument(f"{version[:80]!r} is no version", "give version, an image tag such as v0.12.2")
+    workload = await _workload(services, place, call)
+    target = Target.of({**workload, "kind": "DaemonSet"})
+    container = workload["spec"]["template"]["spec"]["containers"][0]
+    repository = str(container["image"]).partition("@")[0]
+    if ":" in repository.rpartition("/")[2]:
+        repository = repository.rpartition(":")[0]
+    image = f"{repository}:{version}"
+    command = f"kubectl set image {target.kind.lower()}/{target.name} {container['name']}={image} -n {target.namespace}"
+    warnings = []
+    try:
+        _, key, text = await _config_of(services, place, workload)
+        warnings = [f"{key} on {version}: {finding}" for finding in validate(text, version=version.removeprefix("v"))]
+    except NotFound:
+        pass  # configured by variables alone
+    if _by_helm(workload):
+        warnings.append("Helm installed this: upgrade the release instead, or the next helm upgrade undoes it")
+    undo = (Undo(f"kubectl rollout undo {target.words}"),)
+    return await make_plan(services, place, [Step(command, (target,), undo=undo)], warnings=warnings, watched=target)
+
+
+async def _workload(services: Services, place: Place, call: ToolCall) -> Object:
+    namespace = place.namespace or services.settings.scope.default_namespace
+    target = Target("DaemonSet", name(call.arguments.get("name", "obi"), "name"), namespace)
+    body = await look_up(services, place, target)
+    if body is None:
+        raise NotFound(f"daemonsets/{target.name}", namespace, "obi_k8s_status lists what there is")
+    return body
+
+
+async def _config_of(services: Services, place: Place, workload: Object) -> tuple[Target, str, str]:
+    """The config map that the workload mounts, the key of OBI's configuration, and its text. Raises: NotFound."""
+    namespace = str(workload["metadata"]["namespace"])
+    for volume in workload["spec"]["template"]["spec"].get("volumes") or ():
+        mounted = (volume.get("configMap") or {}).get("name")
+        if not mounted:
+            continue
+        target = Target("ConfigMap", str(mounted), namespace)
+        body: Any = await look_up(services, place, target)
+        for key, text in ((body or {}).get("data") or {}).items():
+            if key.endswith((".yml", ".yaml")):
+                return target, key, str(text)
+    raise NotFound("OBI's config map", namespace, "it mounts none: its configuration is in its variables")
+
+
+def _patch(target: Target, key: str, text: str) -> str:
+    """The command line that writes that key and nothing else."""
+    document = json.dumps({"data": {key: text}}).replace("'", "\\u0027")
+    return f"kubectl patch {target.words} --type merge -p '{document}'"
+
+
+def _version_of(workload: Object) -> str:
+    return version_of(image_of(workload["spec"]["template"]["spec"])).removeprefix("v")
+
+
+def _by_helm(workload: Object) -> bool:
+    labels = workload["metadata"].get("labels") or {}
+    return bool(labels.get("app.kubernetes.io/managed-by") == "Helm")

@@ -1,0 +1,164 @@
+"""``obi_k8s_deploy`` and ``obi_k8s_undeploy``: OBI into a cluster, and out of it again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+
+from obi_mcp.config import Settings
+from obi_mcp.errors import InvalidArgument
+from obi_mcp.obi.manifests import Sidecar, installed_objects, sidecar_patch
+from obi_mcp.obi.manifests.kinds import body_of
+from obi_mcp.obi.manifests.labels import MANAGED_BY
+from obi_mcp.policy.model import Access
+from obi_mcp.toolsets.base import Schema, Services, ToolCall, ToolResult, ToolSpec
+from obi_mcp.toolsets.kubernetes.generate import INSTALL, judged, requested_install, requested_sidecar
+from obi_mcp.toolsets.kubernetes.place import PLACE, Place, name
+from obi_mcp.toolsets.kubernetes.plan import (
+    Object,
+    Plan,
+    Plans,
+    Step,
+    Target,
+    Undo,
+    as_written,
+    holds_a_secret,
+    look_up,
+    make_plan,
+)
+from obi_mcp.toolsets.kubernetes.planned import SECOND_CALL, plan_or_carry_out
+from obi_mcp.toolsets.kubernetes.schema import arguments, result
+
+DEPLOY = "obi_k8s_deploy"
+UNDEPLOY = "obi_k8s_undeploy"
+_REMOVED = (
+    ("daemonsets", "DaemonSet"),
+    ("deployments", "Deployment"),
+    ("services", "Service"),
+    ("configmaps", "ConfigMap"),
+    ("poddisruptionbudgets", "PodDisruptionBudget"),
+    ("networkpolicies", "NetworkPolicy"),
+    ("serviceaccounts", "ServiceAccount"),
+)
+_REMOVED_FROM_CLUSTER = (("clusterrolebindings", "ClusterRoleBinding"), ("clusterroles", "ClusterRole"))
+
+
+def deploy_spec(settings: Settings, plans: Plans) -> ToolSpec:
+    """The tool that installs."""
+
+    async def run(services: Services, call: ToolCall) -> ToolResult:
+        return await plan_or_carry_out(plans, DEPLOY, services, call, _plan_deployment)
+
+    mode: Schema = {"type": "string", "enum": ["daemonset", "sidecar"], "default": "daemonset"}
+    own: dict[str, Schema] = {
+        "context": PLACE["context"],
+        "mode": mode,
+        **INSTALL,
+        "name": {"type": "string", "maxLength": 63, "default": "obi"},
+        "deployment": {"type": "string", "maxLength": 253, "description": "sidecar: beside whose containers."},
+        "open_port": {"type": "string", "maxLength": 512, "description": "sidecar: ports of the application."},
+    }
+    return ToolSpec(
+        name=DEPLOY,
+        title="Deploy OBI to a cluster",
+        description=(
+            "First call: a plan with the server-side diff and an id; nothing is written. Second call with plan_id: "
+            "applies exactly that, waits for the rollout, takes it back if it fails. Use obi_k8s_preflight before."
+        ),
+        input_schema=arguments({**own, **SECOND_CALL}),
+        output_schema=result("plan_id", "string", changes={"type": "array"}, applied={"type": "boolean"}),
+        run=run,
+        needs=Access.NON_DESTRUCTIVE,
+        reaches=Access.NON_DESTRUCTIVE,
+    )
+
+
+def undeploy_spec(plans: Plans) -> ToolSpec:
+    """The tool that removes."""
+
+    async def run(services: Services, call: ToolCall) -> ToolResult:
+        return await plan_or_carry_out(plans, UNDEPLOY, services, call, _plan_removal)
+
+    own: dict[str, Schema] = {**PLACE, "name": {"type": "string", "maxLength": 63, "default": "obi"}}
+    return ToolSpec(
+        name=UNDEPLOY,
+        title="Remove an OBI deployment",
+        description=(
+            "Removes what obi_k8s_deploy made under that name, and nothing else; what stays is listed. First call: a "
+            "plan; second call with plan_id: does it. For a Helm release use obi_helm `helm uninstall`."
+        ),
+        input_schema=arguments({**own, **SECOND_CALL}),
+        output_schema=result("plan_id", "string", changes={"type": "array"}, applied={"type": "boolean"}),
+        run=run,
+        needs=Access.FULL,
+        reaches=Access.FULL,
+    )
+
+
+async def _plan_deployment(services: Services, call: ToolCall) -> Plan | ToolResult:
+    if call.arguments.get("mode", "daemonset") == "sidecar":
+        return await _plan_sidecar(services, call)
+    place = Place.of(DEPLOY, call)
+    install = requested_install(services, call.arguments)
+    warnings = judged(install)
+    bodies = [body_of(thing) for thing in installed_objects(install)]
+    space = Target("Namespace", install.namespace, None)
+    live = await look_up(services, place, space)
+    if live is not None:
+        bodies = [body for body in bodies if body["kind"] != "Namespace"]  # it may be somebody else's, and it is there
+    befores = {Target.of(body): await look_up(services, place, Target.of(body)) for body in bodies}
+    undo, kept = _undo(befores)
+    step = Step("kubectl apply -f -", tuple(befores), list_of(bodies), undo, dry=live is not None)
+    watched = Target("DaemonSet", install.name, install.namespace)
+    return await make_plan(services, place, [step], warnings=[*warnings, *kept], watched=watched)
+
+
+async def _plan_sidecar(services: Services, call: ToolCall) -> Plan:
+    place = Place.of(DEPLOY, call)
+    given = call.arguments
+    for needed in ("deployment", "open_port"):
+        if needed not in given:
+            raise InvalidArgument(
+                f"mode sidecar needs {needed}", "name the Deployment and the ports of its application"
+            )
+    sidecar: Sidecar = requested_sidecar(given)
+    target = Target("Deployment", sidecar.deployment, sidecar.namespace)
+    patch = json.dumps(sidecar_patch(sidecar))
+    command = f"kubectl patch {target.words} --type strategic -p '{patch}'"
+    undo = (Undo(f"kubectl rollout undo {target.words}"),)
+    return await make_plan(services, place, [Step(command, (target,), undo=undo)])
+
+
+async def _plan_removal(services: Services, call: ToolCall) -> Plan | ToolResult:
+    place = Place.of(UNDEPLOY, call)
+    namespace = place.namespace or services.settings.scope.default_namespace
+    label = name(call.arguments.get("name", "obi"), "name")
+    mark = f"app.kubernetes.io/part-of=obi,app.kubernetes.io/managed-by={MANAGED_BY},app.kubernetes.io/instance={label}"
+    targets: list[Target] = []
+    for plural, kind in (*_REMOVED, *_REMOVED_FROM_CLUSTER):
+        where = f" -n {namespace}" if (plural, kind) in _REMOVED else ""
+        reading = await services.enforcer.read(place.call(f"kubectl get {plural}{where} -l '{mark}' -o json"))
+        targets += [Target.of(body) for body in reading.objects]
+    if not targets:
+        text = f"nothing in {namespace} carries the mark of a deployment {label} by obi_k8s_deploy"
+        return ToolResult({"plan_id": "", "changes": [], "applied": False}, text)
+    steps = [Step(f"kubectl delete {target.words}", (target,)) for target in targets]
+    stays = f"the namespace {namespace} stays, and whatever is in it that obi_k8s_deploy did not make"
+    return await make_plan(services, place, steps, warnings=[stays])
+
+
+def _undo(befores: Mapping[Target, Object | None]) -> tuple[tuple[Undo, ...], list[str]]:
+    """What puts back what was there and removes what was not, the workloads first; and what cannot be put back."""
+    made = [target for target, before in befores.items() if before is None]
+    old = [as_written(before) for before in befores.values() if before is not None]
+    hidden = [body for body in old if holds_a_secret(body)]
+    again = [body for body in old if body not in hidden]
+    undo = [Undo(f"kubectl delete {target.words}") for target in reversed(made) if target.kind != "Namespace"]
+    if again:
+        undo.append(Undo("kubectl apply -f -", list_of(again)))
+    return tuple(undo), [f"{Target.of(body)} holds a credential: it could not be put back" for body in hidden]
+
+
+def list_of(bodies: Sequence[Object]) -> str:
+    """Objects as one document on standard input."""
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(bodies)})
