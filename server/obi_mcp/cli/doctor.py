@@ -11,6 +11,7 @@ from obi_mcp.audit import AuditLog
 from obi_mcp.cli import findings
 from obi_mcp.cli.arguments import VerbParser, add_settings_flags, settings_from
 from obi_mcp.cli.findings import Finding
+from obi_mcp.cli.findings_confinement import sandbox_findings
 from obi_mcp.config import Audit, Settings
 from obi_mcp.errors import ObiMcpError
 from obi_mcp.log import StderrWriter
@@ -47,7 +48,7 @@ def look(settings: Settings) -> list[Finding]:
     found.append(findings.chart_finding(settings))
     found.append(findings.audit_finding(settings))
     found.extend(findings.limit_findings(settings))
-    found.extend(findings.sandbox_findings())
+    found.extend(sandbox_findings(settings, os.environ))
     return found
 
 

@@ -1,9 +1,8 @@
-"""What ``doctor`` finds on this host, without asking a cluster: settings, policy, audit log, limits, sandboxing."""
+"""What ``doctor`` finds on this host, without asking a cluster: settings, policy, audit log, limits."""
 
 from __future__ import annotations
 
 import os
-import platform
 import resource
 import stat
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,6 @@ from obi_mcp.audit_chain import verify
 from obi_mcp.config import Settings
 from obi_mcp.errors import ObiMcpError
 from obi_mcp.policy.shipped import shipped_charts
-from obi_mcp.process.kernel import landlock_abi
 from obi_mcp.process.kubeconfig import SERVICE_ACCOUNT, Kubeconfig, file_error, kubeconfig_paths
 from obi_mcp.process.obstacle import no_kubeconfig
 
@@ -158,27 +156,3 @@ def limit_findings(settings: Settings) -> Iterator[Finding]:
         "no limit" if soft == resource.RLIM_INFINITY else f"{soft} at most",
         None if enough else f"raise it to {LEAST_FILES}: ulimit -n, or --ulimit nofile={LEAST_FILES} for the container",
     )
-
-
-def sandbox_findings() -> Iterator[Finding]:
-    """What the kernel offers for keeping children in: each layer works without the others."""
-    kernel = platform.release()
-    version = landlock_abi()
-    yield (
-        Finding("landlock", "ok", f"ABI {version} (kernel {kernel}): filters reach no files and no network")
-        if version
-        else Finding(
-            "landlock",
-            "note",
-            f"not offered by kernel {kernel}: filters run without it, behind the lists of flags and words alone",
-            "use a kernel of 5.13 or later with landlock among its security modules (lsm=)",
-        )
-    )
-    actions = Path("/proc/sys/kernel/seccomp/actions_avail")
-    yield (
-        Finding("seccomp", "ok", "offered")
-        if actions.exists()
-        else Finding("seccomp", "note", "not offered by this kernel", "use a kernel built with CONFIG_SECCOMP_FILTER")
-    )
-    if os.geteuid() == 0:
-        yield Finding("user", "note", "root: children run as root too", "run as another user where you can")

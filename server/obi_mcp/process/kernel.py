@@ -8,6 +8,7 @@ linux/audit.h, asm/unistd_64.h and asm-generic/unistd.h.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import struct
@@ -187,10 +188,16 @@ def landlock_restrict(ruleset: int) -> None:
     _checked(_LIBC.syscall(_RESTRICT_SELF, ruleset, 0))
 
 
+def seccomp_offered() -> bool:
+    """Whether this kernel takes filters: it does if it would read the one that is not there (EFAULT, not EINVAL)."""
+    return bool(_LIBC.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, None, 0, 0) and ctypes.get_errno() == errno.EFAULT)
+
+
 def seccomp_filter() -> bytes | None:
-    """A program that denies sockets and the like with EPERM; None on a machine whose call numbers we do not know."""
+    """A program that denies sockets and the like with EPERM; None on a machine whose call numbers we do not know, and
+    on a kernel without filters."""
     machine = os.uname().machine
-    if machine not in _AUDIT_ARCH:
+    if machine not in _AUDIT_ARCH or not seccomp_offered():
         return None
     calls = sorted(_DENIED_CALLS[machine].values())
     program = [

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import resource
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from obi_mcp.audit import AuditEntry, AuditLog
 from obi_mcp.cli import findings
 from obi_mcp.cli.findings import Finding
+from obi_mcp.cli.findings_confinement import (
+    landlock_finding,
+    launcher_finding,
+    sandbox_findings,
+    seccomp_finding,
+)
 from obi_mcp.cli.findings_endpoints import endpoint_finding
 from obi_mcp.config import Audit, Programs, Settings
 from obi_mcp.policy.model import Access
@@ -147,7 +154,44 @@ def test_few_open_files_are_noted() -> None:
 
 
 def test_sandboxing_names_every_layer() -> None:
-    found = {finding.subject: finding for finding in findings.sandbox_findings()}
+    found = {finding.subject: finding for finding in sandbox_findings(Settings(), {"HOME": "/nowhere"})}
     assert {"landlock", "seccomp"} <= set(found)
     assert (found["landlock"].severity == "ok") == bool(landlock_abi())
     assert all(finding.severity == "ok" or finding.next_step for finding in found.values())
+
+
+DEGRADED = [
+    (landlock_finding(0), "note", "may open every file that their user may"),
+    (
+        landlock_finding(3),
+        "note",
+        "TCP is not held; filters have no sockets all the same, by seccomp; children may send",
+    ),
+    (landlock_finding(4), "note", "children may send signals to other processes of this user"),
+    (landlock_finding(7), "ok", "filters reach no files and no network"),
+    (seccomp_finding(offered=True, known=True), "ok", "filters can make no sockets"),
+    (seccomp_finding(offered=False, known=True), "note", "not offered by this kernel: a filter that is taken over"),
+    (seccomp_finding(offered=True, known=False), "note", "call numbers of"),
+]
+
+
+@pytest.mark.parametrize(("finding", "severity", "says"), DEGRADED, ids=[row[0].evidence[:40] for row in DEGRADED])
+def test_every_layer_that_is_missing_is_named_with_what_it_means(finding: Finding, severity: str, says: str) -> None:
+    assert finding.severity == severity and says in finding.evidence
+    assert finding.severity == "ok" or finding.next_step or "call numbers" in finding.evidence
+
+
+def test_what_the_server_would_be_held_to_is_said(tmp_path: Path) -> None:
+    def found(**settings: Any) -> Finding:
+        listed = sandbox_findings(Settings(**settings), {"HOME": str(tmp_path)})
+        return {finding.subject: finding for finding in listed}["confinement"]
+
+    assert found(confine="none").severity == "note" and "confine is none" in found(confine="none").evidence
+    assert (found().severity == "ok") == bool(landlock_abi())
+
+
+def test_a_launcher_that_does_not_start_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert launcher_finding().severity == "ok"
+    monkeypatch.setattr("sys.executable", "/nowhere/python")
+    finding = launcher_finding()
+    assert finding.severity == "problem" and "the launcher cannot be started" in finding.evidence
