@@ -192,8 +192,10 @@ def _complete(root: Path, platform: Platform) -> None:
     if not (root / "usr" / platform.loader).exists():
         raise BuildFailed(f"libc6 brought no {platform.loader}")
     (root / "usr/bin/python3").symlink_to(f"python{PYTHON}")
-    for name in ("tmp", "kube", "etc/obi-mcp", "root", "proc", "sys", "dev", "run", "var/tmp"):
+    for name in ("tmp", "kube", "etc/obi-mcp", "root", "proc", "sys", "dev", "run"):
         (root / name).mkdir(parents=True, exist_ok=True)
+    for path, mode in MODES.items():
+        (root / path).chmod(mode)
     certificates = root / "usr/share/ca-certificates/mozilla"
     bundle = root / "etc/ssl/certs/ca-certificates.crt"
     bundle.parent.mkdir(parents=True)

@@ -15,7 +15,7 @@ from layout import read_image
 from parts.platform import this_machine
 from tests.daemon import ROOT, DockerDaemon
 
-# What docs/image.md tells users, but for network, memory and mounts, which differ from place to place.
+# What docs/image.md tells users, but for the network and mounts, which differ from place to place.
 HARDENED = (
     "--read-only",
     "--cap-drop=ALL",
@@ -23,6 +23,7 @@ HARDENED = (
     "--user=65532:65532",
     "--ipc=none",
     "--pids-limit=256",
+    "--memory=512m",
     "--tmpfs=/tmp:rw,noexec,nosuid,nodev,size=64m,mode=1777",
 )
 PYTHON = "--entrypoint=/usr/bin/python3.11"

@@ -78,7 +78,7 @@ def _settings(daemon: DockerDaemon, image: str) -> dict[str, Any]:
 
 
 def _files(daemon: DockerDaemon, image: str, place: Path) -> dict[str, tuple[object, ...]]:
-    """Every file of an image: kind, mode, owner, link, content. ``/tmp``'s mode is the one thing a base must bring."""
+    """Every file of an image: kind, mode, owner, link, content."""
     container = daemon.docker("create", image).stdout.strip()
     archive = place / "export.tar"
     daemon.docker("export", "-o", archive, container)
@@ -91,6 +91,5 @@ def _files(daemon: DockerDaemon, image: str, place: Path) -> dict[str, tuple[obj
                 continue
             content = tar.extractfile(entry) if entry.isreg() else None
             digest = hashlib.sha256(content.read()).hexdigest() if content is not None else ""
-            mode = 0 if name == "tmp" else entry.mode
-            found[name] = (entry.type, mode, entry.uid, entry.gid, entry.linkname, digest)
+            found[name] = (entry.type, entry.mode, entry.uid, entry.gid, entry.linkname, digest)
     return found

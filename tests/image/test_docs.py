@@ -1,0 +1,70 @@
+"""docs/image.md shows the flags that the tests run with, and clients the same ones."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+
+import pytest
+from layout import Settings
+from parts.description import COMMAND, ENTRYPOINT, ENVIRONMENT, USER, Origin
+from parts.platform import AMD64
+from tests.daemon import ROOT
+from tests.image.container import HARDENED
+from tests.unit.documentation import fenced, run_cli
+
+DOCUMENT = ROOT / "docs" / "image.md"
+_CLIENT = re.compile(r"<!-- clients: (?P<names>[^>]+) -->\n```json\n(?P<text>.*?)```", re.DOTALL)
+
+
+def described() -> Settings:
+    return Origin("0.1.0", "abc", 0, "https://example.com").settings(AMD64)
+
+
+def test_the_command_has_every_flag_of_the_tests_and_explains_it() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    words = shlex.split(fenced(DOCUMENT, "sh")[0].replace("\\\n", " "))
+    assert set(HARDENED) <= set(words)
+    rows = "".join(line for line in text.splitlines() if line.startswith("| `-"))
+    explained = {flag.partition("=")[0] for flag in re.findall(r"`(-[^` ]+)", rows)}
+    flags = {word.partition("=")[0] for word in words if word.startswith("-")}
+    assert flags == explained
+
+
+@pytest.mark.parametrize(
+    "found", list(_CLIENT.finditer(DOCUMENT.read_text(encoding="utf-8"))), ids=lambda one: one["names"]
+)
+def test_a_client_starts_it_with_the_same_flags(found: re.Match[str]) -> None:
+    content = json.loads(found["text"])
+    server = content["servers" if found["names"] == "VS Code" else "mcpServers"]["obi"]
+    words = server["args"]
+    assert server["command"] == "docker" and words[:2] == ["run", "-i"]
+    own_user = {flag for flag in HARDENED if flag.startswith("--user=")}
+    assert set(HARDENED) - own_user <= set(words)
+    assert "-t" not in words and not any("$" in word for word in words)
+    after = words[words.index(f"obi-mcp:{version()}") + 1 :]
+    assert run_cli(["obi-mcp", *after, "--help"]).returncode == 0
+
+
+def version() -> str:
+    found = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
+    assert found is not None
+    return found[1]
+
+
+def test_the_dockerfile_says_the_same_as_the_layout() -> None:
+    text = (ROOT / "image" / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ")
+    set_there = dict(
+        re.findall(r"([A-Z_]+)=(\S+)", next(line for line in text.splitlines() if line.startswith("ENV ")))
+    )
+    assert set_there == ENVIRONMENT
+    labels = re.findall(r"(org\.opencontainers\.image\.\w+)=", text)
+    assert set(labels) == set(described().labels)
+    lines = text.splitlines()
+    assert lines[-4:] == [
+        f"USER {USER}",
+        "WORKDIR /",
+        f"ENTRYPOINT {json.dumps(list(ENTRYPOINT))}",
+        f"CMD {json.dumps(list(COMMAND))}",
+    ]
