@@ -53,9 +53,10 @@ def main(argv: Sequence[str]) -> int:
     from obi_mcp.cli.services import build_services
     from obi_mcp.process.runner import Runner
     from obi_mcp.redact import Redactor
+    from obi_mcp.telemetry.capture import Capture
 
     runner = Runner.for_settings(settings, Redactor.load())
-    services = build_services(settings, stderr, runner)
+    services = build_services(settings, stderr, runner, Capture(settings))
     if any(toolset.name == "local" for toolset in enabled_toolsets(settings)):
         services.agents.start_process()
     # INVARIANT: what shall not be confined (the launcher of agents) is forked before this line, while there is one
@@ -93,6 +94,8 @@ def _serve(services: Services, stderr: StderrWriter, confinement: Confinement, r
     async def close() -> None:
         await server.end_calls()
         services.agents.close()
+        if services.capture is not None:
+            await services.capture.close()
         await services.enforcer.close()
 
     def finish() -> None:

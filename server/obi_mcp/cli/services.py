@@ -15,10 +15,13 @@ from obi_mcp.log import StderrWriter
 from obi_mcp.policy.engine import Policy
 from obi_mcp.process.runner import Runner
 from obi_mcp.redact import Redactor
+from obi_mcp.telemetry.capture import Capture
 from obi_mcp.toolsets.base import Services
 
 
-def build_services(settings: Settings, stderr: StderrWriter, runner: Runner | None = None) -> Services:
+def build_services(
+    settings: Settings, stderr: StderrWriter, runner: Runner | None = None, capture: Capture | None = None
+) -> Services:
     """The policy, the audit log and the enforcer of these settings. Touches no cluster.
 
     Raises: PolicyError, AuditError, ConfigError.
@@ -31,4 +34,4 @@ def build_services(settings: Settings, stderr: StderrWriter, runner: Runner | No
     host = host_of(settings)
     effects = EffectRoad(settings, policy, audit, host, runner.redactor)
     agents = AgentLauncher(Path(host.directory), host.binaries, Manner(settings.local.log_bytes))
-    return Services(settings, Enforcer(settings, policy, audit, runner), audit, effects, agents)
+    return Services(settings, Enforcer(settings, policy, audit, runner), audit, effects, agents, capture)

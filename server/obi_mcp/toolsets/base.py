@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from obi_mcp.agent.launcher import AgentLauncher
 from obi_mcp.audit import AuditLog
@@ -13,6 +13,9 @@ from obi_mcp.enforcer.effects import EffectRoad
 from obi_mcp.enforcer.model import Answer, Call, Progress
 from obi_mcp.enforcer.reading import LogReading, Reading
 from obi_mcp.policy.model import Access, Decision
+
+if TYPE_CHECKING:
+    from obi_mcp.telemetry.capture import Capture
 
 Schema = Mapping[str, Any]
 """A JSON Schema 2020-12 object."""
@@ -34,13 +37,17 @@ class Road(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """What a tool may use. There is no other way to a cluster or a process."""
+    """What a tool may use. There is no other way to a cluster or a process.
+
+    ``capture``: the built-in receiver; None in a process that ends with its one call.
+    """
 
     settings: Settings
     enforcer: Road
     audit: AuditLog
     effects: EffectRoad
     agents: AgentLauncher
+    capture: Capture | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,77 @@
+"""The capture of a server that is confined: it starts, takes a real SDK's spans, and goes with the server."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from obi_mcp.config import Capture as CaptureSection
+from obi_mcp.config import Settings
+from obi_mcp.process.kernel import landlock_abi
+from obi_mcp.telemetry.capture import Capture
+
+pytestmark = pytest.mark.integration
+
+
+def test_one_receiver_is_started_for_all_who_ask_and_a_dead_one_is_replaced(tmp_path: Path) -> None:
+    async def main() -> None:
+        capture = Capture(Settings(capture=CaptureSection(directory=str(tmp_path))))
+        assert capture.receiver is None
+        first, second = await asyncio.gather(capture.start(), capture.start())
+        assert first is second is capture.receiver
+        assert first.pid is not None
+        os.kill(first.pid, 9)
+        while capture.receiver is not None:
+            await asyncio.sleep(0.01)
+        third = await capture.start()
+        assert third is not first and (await third.counts()).requests == 0
+        await capture.close()
+        assert capture.receiver is None
+        await capture.close()
+
+    asyncio.run(main())
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.skipif(landlock_abi() == 0, reason="this kernel offers no Landlock")
+def test_it_works_in_a_server_that_is_held_to_its_files(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CONFINED],
+        env={**os.environ, "XDG_STATE_HOME": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.splitlines() == ["reading and writing", "1"], done.stderr
+    assert os.listdir(tmp_path / "obi-mcp" / "capture") == []
+
+
+CONFINED = """
+import asyncio, dataclasses, http.client
+from obi_mcp.config import Settings
+from obi_mcp.process.confinement import confine_server
+from obi_mcp.process.programs import find_programs
+from obi_mcp.telemetry.capture import Capture
+
+settings = Settings(toolsets=("local",))
+print(confine_server(settings, find_programs(settings)).held, flush=True)
+BODY = b'''{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "5b8efff798038103d269b633813fc60c",
+ "spanId": "eee19b7ec3c1b174", "name": "a", "startTimeUnixNano": "5", "endTimeUnixNano": "6"}]}]}]}'''
+
+async def main():
+    capture = Capture(settings)
+    receiver = await capture.start()
+    connection = http.client.HTTPConnection(receiver.endpoint.removeprefix("http://"))
+    connection.request("POST", "/v1/traces", BODY, {"Content-Type": "application/json"})
+    assert connection.getresponse().status == 200
+    connection.close()
+    print((await receiver.query("SELECT count(*) FROM spans")).rows[0][0])
+    await capture.close()
+
+asyncio.run(main())
+"""
