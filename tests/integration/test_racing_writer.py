@@ -292,6 +292,29 @@ def content(body: dict[str, Any] | None) -> Any:
     return {**kept, "annotations": annotations, "spec": body.get("spec"), "data": body.get("data")}
 
 
+async def test_a_deletion_waits_as_long_as_it_was_told(start: Start) -> None:
+    """Another's finalizer keeps the object: the deletion is under way, and that is said."""
+    async with start() as raced:
+        writer = raced.writer
+        writer.fresh("ConfigMap")
+        for command, code, says in (
+            (f"kubectl delete cm {AT} --timeout=1s", "program_failed", "is being deleted, and was not gone within 1 s"),
+            (f"kubectl delete cm {AT} --wait=false", "0", "deleted from observability namespace"),
+        ):
+            keep(writer, ["obi.test/kept"])
+            outcome = await raced.run(command, None, None)
+            assert (outcome[0], says in outcome[1]) == (code, True), outcome
+            assert (writer.live("ConfigMap") or {})["metadata"]["deletionTimestamp"]
+            keep(writer, [])
+            writer.fresh("ConfigMap")
+        writer.remove("ConfigMap")
+
+
+def keep(writer: Writer, finalizers: list[str]) -> None:
+    patch = json.dumps({"metadata": {"finalizers": finalizers}}).encode()
+    writer.api.request("PATCH", writer.path("ConfigMap"), patch, "application/merge-patch+json").require("keep it")
+
+
 # --- documents: what is not there yet, and several at once ---
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 from obi_mcp.enforcer.case import Case
 from obi_mcp.enforcer.failures import changed_since
-from obi_mcp.errors import Conflict, ProgramFailed
+from obi_mcp.errors import Conflict, ObiMcpError, ProgramFailed
+from obi_mcp.policy.flags import seconds
 from obi_mcp.policy.manifest.change import comparable
 from obi_mcp.policy.model import Resource
 from obi_mcp.policy.pins import Pin
@@ -45,13 +46,31 @@ async def delete(case: Case, doomed: Sequence[Doomed]) -> bytes:
     Raises: Conflict where one is not the object that was checked any more (those before it are deleted); ProgramFailed;
     ClusterUnreachable.
     """
-    lines = []
+    lines: list[str] = []
     for target in doomed:
-        await _delete(case, target)
+        try:
+            await _delete(case, target)
+        except ObiMcpError as error:
+            if lines:
+                error.message += f" (before that: {'; '.join(line.strip() for line in lines)})"
+            raise
         lines.append(_line(case, target))
     if case.head.value("wait", "true") != "false":
-        await asyncio.gather(*(_gone(case, target) for target in doomed))
+        await _all_gone(case, doomed)
     return "".join(lines).encode()
+
+
+async def _all_gone(case: Case, doomed: Sequence[Doomed]) -> None:
+    limit_s = seconds(case.head.value("timeout"))
+    try:
+        async with asyncio.timeout(limit_s if limit_s > 0 else None):
+            await asyncio.gather(*(_gone(case, target) for target in doomed))
+    except TimeoutError:
+        names = ", ".join(f"{target.called} {target.name}" for target in doomed)
+        raise ProgramFailed(
+            f"{names} is being deleted, and was not gone within {limit_s:g} s",
+            "look again, or do not wait: --wait=false",
+        ) from None
 
 
 async def _delete(case: Case, target: Doomed) -> None:
