@@ -57,6 +57,21 @@ def test_good_manifests_pass(name: str) -> None:
         assert judgement.needs == (), document.kind
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("helm.sh/hook", "pre-install,pre-upgrade"),
+        ("helm.sh/hook", "pre-install, pre-upgrade"),
+        ("helm.sh/hook-delete-policy", "before-hook-creation, hook-succeeded"),
+    ],
+)
+def test_what_helm_reads_of_a_hook_may_have_blanks(key: str, value: str) -> None:
+    body = body_of("ConfigMap")
+    body["metadata"]["annotations"] = {key: value}
+    assert judged(body, mode=Mode.RENDERED) == ()
+    assert found(judged(body)) == [("manifest.not-yours", f"metadata.annotations[{key}]")]
+
+
 @pytest.mark.parametrize("name", [*GOOD, "live"])
 def test_what_the_api_server_makes_of_good_manifests_passes(name: str) -> None:
     documents = stored(name)
