@@ -127,12 +127,12 @@ def lines(tmp_path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in (tmp_path / "audit.ndjson").read_text().splitlines()]
 
 
-@pytest.mark.parametrize("plant", planted.plants(), ids=lambda plant: f"{plant.number} {plant.kind}")
-def test_no_planted_credential_gets_into_the_audit_log(tmp_path: Path, audit: AuditLog, plant: planted.Plant) -> None:
-    words = shlex.join(plant.words)
-    for text in (plant.text, f"kubectl get pods {words}", f"kubectl get pods -l {shlex.quote(plant.text)}"):
-        audit.record(AuditEntry("obi_kubectl", text, f"caller {plant.text}", stdin=plant.text))
-    assert planted.found((tmp_path / "audit.ndjson").read_bytes(), [plant]) == []
+def test_no_planted_credential_gets_into_the_audit_log(tmp_path: Path, audit: AuditLog) -> None:
+    for plant in planted.plants():
+        words = shlex.join(plant.words)
+        for text in (plant.text, f"kubectl get pods {words}", f"kubectl get pods -l {shlex.quote(plant.text)}"):
+            audit.record(AuditEntry("obi_kubectl", text, f"caller {plant.text}", stdin=plant.text))
+    assert planted.found((tmp_path / "audit.ndjson").read_bytes()) == []
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import pytest
 from tests.unit import planted
-from tests.unit.planted import Plant
 
 from obi_mcp.policy.yaml_writer import to_yaml
 from obi_mcp.redact import HunkTrim, Redactor
@@ -54,9 +53,8 @@ DRESSES: dict[str, Callable[[str], bytes | str]] = {
 
 
 @pytest.mark.parametrize("dress", DRESSES, ids=list(DRESSES))
-@pytest.mark.parametrize("plant", INSIDE, ids=lambda plant: f"{plant.number} {plant.kind}")
-def test_no_planted_credential_comes_through(plant: Plant, dress: str) -> None:
-    assert planted.found(DRESSES[dress](plant.text), [plant]) == []
+def test_no_planted_credential_comes_through(dress: str) -> None:
+    assert [leak for plant in INSIDE for leak in planted.found(DRESSES[dress](plant.text), [plant])] == []
 
 
 WHOLES: dict[str, Callable[[str], bytes | str]] = {

@@ -223,7 +223,7 @@ WORDS = st.sampled_from(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(WORDS, max_size=30).map("".join), st.integers(1, 20))
 def test_any_text_redacts_the_same_in_chunks(text: str, size: int) -> None:
     stream = REDACTOR.stream()
@@ -251,7 +251,7 @@ JSON_VALUES: st.SearchStrategy[Any] = st.recursive(
 )
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(st.dictionaries(JSON_KEYS, JSON_VALUES, max_size=5), st.sampled_from([None, 4]))
 def test_json_read_as_text_stays_json(value: dict[str, Any], indent: int | None) -> None:
     separators = (",", ":") if indent is None else None
@@ -259,7 +259,7 @@ def test_json_read_as_text_stays_json(value: dict[str, Any], indent: int | None)
     json.loads(REDACTOR.text(text))
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=150, deadline=None)
 @given(st.dictionaries(JSON_KEYS, JSON_VALUES, max_size=5), st.sampled_from([None, 4]))
 def test_objects_once_redacted_hold_nothing_more_to_redact(value: dict[str, Any], indent: int | None) -> None:
     once = REDACTOR.value(value)

@@ -1,4 +1,4 @@
-"""``obi-mcp policy``: the contract for CI, run as the program that people run."""
+"""``obi-mcp policy``: the contract for CI."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.unit.cli.in_process import run_verb
 
 from obi_mcp.policy.hard_names import HARD
 
@@ -31,18 +32,27 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(cache: Path, tmp_path: Path) -> Any:
     """Runs ``obi-mcp policy …`` away from anybody's own configuration."""
 
+    environment = {"PATH": os.environ["PATH"], "XDG_CACHE_HOME": str(cache), "HOME": str(tmp_path)}
+
     def running(*argv: str, stdin: str | bytes = "") -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "obi_mcp", "policy", *argv],
-            input=stdin if isinstance(stdin, bytes) else stdin.encode(),
-            env={"PATH": os.environ["PATH"], "XDG_CACHE_HOME": str(cache), "HOME": str(tmp_path),
-                 "PYTHONPATH": str(Path(__file__).parents[3] / "server")},
-            capture_output=True,
-            check=False,
-        )  # fmt: skip
-        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+        given = stdin if isinstance(stdin, bytes) else stdin.encode()
+        return run_verb(("policy", *argv), given, environment)
 
     return running
+
+
+def test_the_program_that_people_run_says_the_same(run: Any, cache: Path, tmp_path: Path) -> None:
+    line = ["policy", "check", "--json", "kubectl get pods,secrets"]
+    server = str(Path(__file__).parents[3] / "server")
+    environment = {
+        "PATH": os.environ["PATH"],
+        "XDG_CACHE_HOME": str(cache),
+        "PYTHONPATH": server,
+        "HOME": str(tmp_path),
+    }
+    done = subprocess.run([sys.executable, "-m", "obi_mcp", *line], env=environment, capture_output=True, check=False)
+    here = run(*line[1:])
+    assert (done.returncode, done.stdout.decode(), done.stderr.decode()) == (3, here.stdout, here.stderr)
 
 
 def test_an_allowed_line_is_one_line_of_effect_and_rule_then_the_reason(run: Any) -> None:

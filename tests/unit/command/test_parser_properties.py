@@ -64,7 +64,7 @@ def read(text: str) -> Pipeline | None:
 
 
 @given(TEXTS)
-@settings(max_examples=2000, deadline=None)
+@settings(max_examples=800, deadline=None)
 def test_any_text_is_read_or_refused_at_a_place(text: str) -> None:
     pipeline = read(text)
     if pipeline is None:
@@ -76,7 +76,7 @@ def test_any_text_is_read_or_refused_at_a_place(text: str) -> None:
 
 
 @given(LINES)
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 def test_what_was_read_is_read_the_same_again(line: Line) -> None:
     pipeline = read(line.text)
     if pipeline is None:
@@ -87,7 +87,7 @@ def test_what_was_read_is_read_the_same_again(line: Line) -> None:
 
 
 @given(LINES)
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 def test_a_rebuilt_vector_holds_nothing_that_could_be_taken_for_something_else(line: Line) -> None:
     pipeline = read(line.text)
     if pipeline is None:
@@ -104,7 +104,7 @@ def test_a_rebuilt_vector_holds_nothing_that_could_be_taken_for_something_else(l
 
 
 @given(LINES)
-@settings(max_examples=1500, deadline=None)
+@settings(max_examples=600, deadline=None)
 def test_a_lower_level_never_allows_more(policy: Policy, line: Line) -> None:
     text = line.text
     decisions = [policy.decide(text, access=level) for level in LEVELS]
@@ -183,7 +183,7 @@ ALLOWED_HEADS = [stages[0] for stages in SEEDS.allowed if stages[0][0] in DENIED
 
 
 @given(st.sampled_from(ALLOWED_HEADS), st.data())
-@settings(max_examples=3000, deadline=None)
+@settings(max_examples=1200, deadline=None)
 def test_no_spelling_of_a_denied_flag_is_allowed(policy: Policy, words: tuple[str, ...], data: st.DataObject) -> None:
     spec, depth = spec_of(words)
     names = [name for name in DENIED[words[0]] if name in spec.flags]
