@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from tests.fuzz import vocabulary
 from tests.fuzz.generator import Generator, Line, Seeds
 from tests.fuzz.spelling import plain
+from tests.unit.policy.policies import built_in
 
 from obi_mcp.command.grammar import CommandSpec, FlagSpec, Grammars
 from obi_mcp.command.lexer import lex
 from obi_mcp.command.model import Command, Pipeline
 from obi_mcp.command.parser import parse
-from obi_mcp.config import Settings
 from obi_mcp.errors import InvalidCommand
 from obi_mcp.policy.engine import Policy
 from obi_mcp.policy.model import Access
@@ -47,7 +47,7 @@ def meaning(command: Command) -> tuple[object, ...]:
 
 @pytest.fixture(scope="module")
 def policy() -> Policy:
-    return Policy.load(Settings())
+    return built_in()
 
 
 def read(text: str) -> Pipeline | None:
