@@ -8,7 +8,9 @@ containers and its mounts along::
         daemon.load(archive)
         daemon.docker("run", "--rm", "--network=none", IMAGE)
 
-A container on the host's network is in the network namespace of the daemon: ``netns`` says which.
+A container on the host's network is in the network namespace of the daemon: ``netns`` says which. ``modern`` takes a
+daemon of today, built from its Go module (tests/sandbox/engine, minutes the first time): Debian's 20.10 knows no
+CAP_BPF.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ sys.path[:0] = [path for path in (str(ROOT), str(ROOT / "image")) if path not in
 
 from recipes.step import Steps  # noqa: E402
 from recipes.store import Recipe, Store, Workplace, cache_root  # noqa: E402
+from tests.sandbox import build  # noqa: E402
 
 _PACKAGES = ("docker.io", "containerd", "tini")
 # Their libraries and runc come with no service, so that installing them starts nothing.
@@ -39,12 +42,25 @@ _INSTALLED = {
     "libdevmapper.so.1.02.1": "libdevmapper1.02.1",
     "libsystemd.so.0": "libsystemd0",
 }
+_ENGINE = build.GoComponent(
+    "engine",
+    "github.com/moby/moby/v2",
+    {"dockerd": "github.com/moby/moby/v2/cmd/dockerd"},
+    ("github.com/moby/moby/v2/dockerversion.Version=29.0.0-{version}",),
+)
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _READY_WITHIN_S = 30.0
 _ENDS_WITHIN_S = 20.0
 _POLL_S = 0.02
 _LOG_LINES = 12
 _LIBRARIES = ("/lib", "/usr/lib")
+
+
+def modern_programs() -> tuple[Path, ...]:
+    """The directories of a dockerd of today and of the containerd that it needs, built now if they are not cached."""
+    store = Store(cache_root().parent / "sandbox")
+    runtime = next(component for component in build.COMPONENTS if component.name == "runtime")
+    return tuple(store.get(component.recipe()).parent for component in (_ENGINE, runtime))
 
 
 class DaemonFailed(Exception):
@@ -104,8 +120,9 @@ def _present(file: str) -> bool:
 class DockerDaemon:
     """A running daemon. ``host`` is what DOCKER_HOST takes; ``state`` holds its socket, log and roots."""
 
-    def __init__(self, name: str, *, netns: str | None = None) -> None:
+    def __init__(self, name: str, *, netns: str | None = None, modern: bool = False) -> None:
         self.bin = programs()
+        self._path = [str(place) for place in (*(modern_programs() if modern else ()), self.bin)]
         self.state = Path(tempfile.mkdtemp(prefix="obi-mcp-docker-", dir="/tmp"))
         self.socket = self.state / "docker.sock"
         self.host = f"unix://{self.socket}"
@@ -115,9 +132,9 @@ class DockerDaemon:
 
     @classmethod
     @contextmanager
-    def up(cls, name: str, *, netns: str | None = None) -> Iterator[DockerDaemon]:
+    def up(cls, name: str, *, netns: str | None = None, modern: bool = False) -> Iterator[DockerDaemon]:
         """Start one and wait until it answers; nothing of it is left afterwards. Raises: DaemonFailed."""
-        daemon = cls(name, netns=netns)
+        daemon = cls(name, netns=netns, modern=modern)
         try:
             daemon.start()
             yield daemon
@@ -128,7 +145,7 @@ class DockerDaemon:
     def environment(self) -> dict[str, str]:
         """What the docker command line needs to find this daemon and nothing of the user's."""
         return {
-            "PATH": f"{self.bin}:{_SYSTEM_PATH}",
+            "PATH": ":".join((*self._path, _SYSTEM_PATH)),
             "HOME": str(self.state),
             "DOCKER_HOST": self.host,
             "DOCKER_BUILDKIT": "0",
@@ -150,7 +167,7 @@ class DockerDaemon:
             *("setpriv", "--pdeathsig", "KILL"),
             *entering,
             *("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"),
-            str(self.bin / "dockerd"),
+            f"{self._path[0]}/dockerd",
             f"--host={self.host}",
             f"--data-root={self.state / 'data'}",
             f"--exec-root={self.state / 'exec'}",

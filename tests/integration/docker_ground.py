@@ -78,9 +78,10 @@ class Ground:
 
 
 @contextmanager
-def ground() -> Iterator[Ground]:
-    """Everything up; nothing of it is left afterwards."""
-    inside, outside = f"obi-mcp-docker-{os.getpid()}", f"obi-mcp-docker-{os.getpid()}-peer"
+def ground(*, modern: bool = False) -> Iterator[Ground]:
+    """Everything up; nothing of it is left afterwards. ``modern``: an engine of today instead of Debian's."""
+    inside = f"obi-mcp-docker-{'today' if modern else 'tools'}-{os.getpid()}"
+    outside = f"{inside}-peer"
     with ExitStack() as stack:
         for name in (inside, outside):
             ip("netns", "add", name)
@@ -91,7 +92,7 @@ def ground() -> Iterator[Ground]:
             ip("addr", "add", f"{address}/30", "dev", link, netns=name)
             ip("link", "set", link, "up", netns=name)
         stack.enter_context(listening(outside, PORT))
-        daemon = stack.enter_context(DockerDaemon.up("tools", netns=inside))
+        daemon = stack.enter_context(DockerDaemon.up("today" if modern else "tools", netns=inside, modern=modern))
         daemon.load(Path(build.make(Store(cache_root().parent / "sandbox"))["images"]))
         yield Ground(daemon, inside)
 
