@@ -12,7 +12,7 @@ from tests.unit.telemetry.messages import span, traces
 
 from obi_mcp.telemetry.decoding import JSON, PROTOBUF, Encoding, Refusal, decompressed, encoding_of, read_message
 
-BOMB = gzip.compress(bytes(1_000_000))
+BOMB = gzip.compress(bytes(1_000_000), mtime=0)
 
 CONTENT_TYPES: list[tuple[str, Encoding | None]] = [
     ("application/x-protobuf", PROTOBUF),
@@ -27,13 +27,13 @@ COMPRESSED = [
     # body, content encoding, what comes of it
     (b"plain", "", b"plain"),
     (b"plain", "identity", b"plain"),
-    (gzip.compress(b"a" * 100), "gzip", b"a" * 100),
-    (gzip.compress(b"a") + gzip.compress(b"b"), "GZIP", b"ab"),
-    (gzip.compress(b"a" * 101), "gzip", 413),
+    (gzip.compress(b"a" * 100, mtime=0), "gzip", b"a" * 100),
+    (gzip.compress(b"a", mtime=0) + gzip.compress(b"b", mtime=0), "GZIP", b"ab"),
+    (gzip.compress(b"a" * 101, mtime=0), "gzip", 413),
     (BOMB, "gzip", 413),
-    (gzip.compress(b"a" * 60) * 2, "gzip", 413),
-    (gzip.compress(b"") * 100, "gzip", 400),
-    (gzip.compress(b"a" * 100)[:-4], "gzip", 400),
+    (gzip.compress(b"a" * 60, mtime=0) * 2, "gzip", 413),
+    (gzip.compress(b"", mtime=0) * 100, "gzip", 400),
+    (gzip.compress(b"a" * 100, mtime=0)[:-4], "gzip", 400),
     (b"no gzip", "gzip", 400),
     (b"", "gzip", 400),
     (b"x", "br", 415),
