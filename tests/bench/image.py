@@ -177,7 +177,7 @@ def _resident(daemon: DockerDaemon, built: Built) -> float:
         server.stdout.readline()
         kilobytes = daemon.docker("exec", "idle", "/usr/bin/python3.11", "-I", "-c", _RESIDENT).stdout
         server.stdin.close()
-    return int(kilobytes) * 1024 / MB
+    return int(kilobytes) / 1024
 
 
 def _tell(text: str) -> None:
