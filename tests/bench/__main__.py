@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from tests.bench import deciding, reading, serving
+from tests.bench import deciding, reading, receiving, serving
 from tests.bench.serving import Ground
 from tests.bench.table import Row, print_table
 from tests.bench.wire import serving as serve
@@ -52,6 +52,8 @@ def main() -> int:
 def _measure(*, with_cluster: bool) -> tuple[list[Row], list[str]]:
     _tell("decisions")
     rows, failures = list(deciding.measure()), list[str]()
+    _tell("the receiver, for a minute")
+    rows.extend(asyncio.run(receiving.measure()))
     if with_cluster:
         with tempfile.TemporaryDirectory(prefix="obi-mcp-bench-") as directory, sandbox_cluster(_tell) as place:
             assert place.sandbox is not None

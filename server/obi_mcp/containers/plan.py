@@ -24,7 +24,7 @@ _LABELS = {CONTAINER_MARK: "true", "app.kubernetes.io/part-of": "obi"}
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a caller wants. ``further``: capabilities besides those that follow from the configuration."""
+    """What a caller wants. ``further`` capabilities and ``mounts`` come on top of what the configuration needs."""
 
     image: str
     config: str
@@ -32,6 +32,7 @@ class Wish:
     environment: Mapping[str, str] = field(default_factory=dict)
     privileged: bool = False
     further: tuple[str, ...] = ()
+    mounts: tuple[str, ...] = ()
     memory_bytes: int = DEFAULT_MEMORY_BYTES
     restart: str = "unless-stopped"
 
@@ -57,7 +58,7 @@ def plan(wish: Wish, facts: EngineFacts | None = None, perf_event_paranoid: int 
         command=("-config", CONTAINER_CONFIG),
         environment=tuple(sorted(wish.environment.items())),
         config=wish.config,
-        mounts=tuple(Mount(path, path) for path in _mounts(asks)),
+        mounts=tuple(Mount(path, path) for path in dict.fromkeys((*_mounts(asks), *wish.mounts))),
         capabilities=capabilities,
         privileged=wish.privileged,
         pid_mode="host",

@@ -59,6 +59,7 @@ def _container() -> dict[str, Schema]:
         "env": {"type": "object", "description": "OBI's variables."},
         "privileged": {"type": "boolean", "default": False},
         "capabilities": {"type": "array", "description": "Further ones, without CAP_."},
+        "mounts": {"type": "array", "description": "Further host paths, read-only."},
         "memory_mib": {"type": "integer", "minimum": 0, "maximum": 16_384, "default": DEFAULT_MEMORY_BYTES // _MIB},
         "restart": {"type": "string", "enum": ["no", "on-failure", "unless-stopped"], "default": "unless-stopped"},
     }

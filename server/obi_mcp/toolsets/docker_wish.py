@@ -49,6 +49,7 @@ def _wish(given: Mapping[str, Any]) -> Wish:
         environment=environment,
         privileged=given.get("privileged", False),
         further=tuple(_capability(word) for word in given.get("capabilities", ())),
+        mounts=tuple(_path(word) for word in given.get("mounts", ())),
         memory_bytes=given["memory_mib"] * _MIB if "memory_mib" in given else DEFAULT_MEMORY_BYTES,
         restart=given.get("restart", "unless-stopped"),
     )
@@ -83,6 +84,12 @@ def _capability(word: object) -> str:
     if match is None:
         raise InvalidArgument(f"{str(word)[:40]!r} is no capability", "name it like DAC_READ_SEARCH")
     return match[1]
+
+
+def _path(word: object) -> str:
+    if not isinstance(word, str) or not word.startswith("/"):
+        raise InvalidArgument(f"{str(word)[:40]!r} is no absolute path", "name a path of the engine's host")
+    return word
 
 
 def _refused(errors: list[ConfigFinding]) -> InvalidDocument:
