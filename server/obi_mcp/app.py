@@ -13,14 +13,17 @@ from typing import Any
 
 import anyio
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
+from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.shared.exceptions import MCPError
-from mcp_types import INVALID_PARAMS, CallToolResult, TextContent, Tool
+from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, CallToolResult, TextContent, Tool
+from mcp_types import Resource as McpResource
 
 from obi_mcp import __version__
 from obi_mcp.enforcer.model import Progress
-from obi_mcp.errors import ObiMcpError
+from obi_mcp.errors import NotFound, ObiMcpError
 from obi_mcp.policy.model import Access
+from obi_mcp.resources import Bus, Resources
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.registry import callable_tools, listed_tools
 from obi_mcp.toolsets.run import run_tool
@@ -35,13 +38,17 @@ class ObiServer(MCPServer[dict[str, Any]]):
 
     def __init__(self, services: Services, *, warm: Callable[[], Awaitable[None]] | None = None) -> None:
         """``warm``: done once in the background when the first request has its answer."""
+        bus = Bus()
         super().__init__(
             name="obi-mcp",
             title="OBI (OpenTelemetry eBPF Instrumentation)",
             version=__version__,
             instructions=_instructions(services.settings.access),
             middleware=[self._warm_after],
+            subscriptions=bus,
         )
+        self._resources = Resources(services, bus)
+        self._resources.serve_subscriptions(self)
         self._warm = warm
         self._warming: asyncio.Task[None] | None = None
         self._services = services
@@ -71,6 +78,22 @@ class ObiServer(MCPServer[dict[str, Any]]):
             structured_content=result.structured,
             is_error=result.is_error,
         )
+
+    async def list_resources(self) -> list[McpResource]:
+        """What can be read and subscribed to."""
+        return self._resources.listed()
+
+    async def read_resource(
+        self, uri: Any, context: Context[dict[str, Any], Any] | None = None
+    ) -> list[ReadResourceContents]:
+        """The text of one resource; a refusal is an error with its code."""
+        try:
+            text, mime_type = await self._resources.read(str(uri), _caller(context))
+        except ObiMcpError as error:
+            code = INVALID_PARAMS if isinstance(error, NotFound) else INTERNAL_ERROR
+            data = {"code": error.code, "hint": error.hint}
+            raise MCPError(code=code, message=error.message, data=data) from None
+        return [ReadResourceContents(text, mime_type)]
 
     async def end_calls(self) -> None:
         """Cancels every call that runs, and returns when each has ended its processes and written its audit line."""

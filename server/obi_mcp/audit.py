@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import stat
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,9 @@ from obi_mcp.policy.model import Access, Check, CheckResult, Decision
 
 MAX_COMMAND = 65_536
 """Characters of a command that are kept; a longer one is no command, and was refused before it was read."""
+
+RECENT = 100
+"""Lines that stay in memory for ``recent``."""
 
 _TAIL = 4 * 1024 * 1024
 """Bytes at the end of the file that hold its last two lines whatever they are."""
@@ -77,6 +81,7 @@ class AuditLog:
         self._sink: _Sink = _File(Path(file)) if file else _Stderr(stderr or StderrWriter())
         self._head = self._sink.head
         self._broken: str | None = None
+        self._recent: deque[str] = deque(maxlen=RECENT)
         if isinstance(self._sink, _File) and self._sink.torn_bytes:
             self._append({"event": RECOVERED, "torn_bytes": self._sink.torn_bytes}, durable=True)
 
@@ -84,6 +89,11 @@ class AuditLog:
     def head(self) -> str:
         """The hash of the last line: what ``obi-mcp audit verify FILE --head`` takes."""
         return self._head.hash
+
+    @property
+    def recent(self) -> tuple[str, ...]:
+        """The last lines that this server wrote, oldest first."""
+        return tuple(self._recent)
 
     def ensure_writable(self) -> None:
         """Call before anything runs. Raises: AuditError when an earlier line could not be written."""
@@ -137,6 +147,7 @@ class AuditLog:
             self._broken = str(error)
             self.ensure_writable()
         self._head = head
+        self._recent.append(line.decode("ascii"))
 
 
 def _checks(entry: AuditEntry) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ tested with the real enforcer."""
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -104,6 +105,7 @@ class RecordedAudit(AuditLog):
 
     def __init__(self) -> None:
         self.entries: list[AuditEntry] = []
+        self._recent: deque[str] = deque()
 
     def record(self, entry: AuditEntry) -> None:
         self.entries.append(entry)

@@ -96,12 +96,13 @@ async def run_migrate(services: Services, call: ToolCall) -> ToolResult:
         from obi_mcp.obi.migration import migrate
 
         source = call.arguments.get("source", "auto")
-        made = await asyncio.to_thread(migrate, text, source=source, environment=environment)
+        made = await asyncio.to_thread(lambda: migrate(text, source=source, environment=environment))
         if made.problem is not None:
             raise InvalidArgument(f"the configuration cannot be migrated: {made.problem}", "obi_validate_config helps")
-        unmoved = [{"key": one.key, "reason": one.reason, "line": one.line} for one in made.unmoved]
-        structured = {
-            "text": desk.plain(made.text),
+        unmoved = [{"key": one.key, "reason": one.reason, "line": one.line or 0} for one in made.unmoved]
+        moved = desk.plain(made.text)
+        structured: dict[str, Any] = {
+            "text": moved,
             "from": made.source,
             "to": made.target,
             "unmoved": unmoved,
@@ -109,9 +110,8 @@ async def run_migrate(services: Services, call: ToolCall) -> ToolResult:
             "environment": sorted(made.environment),
         }
         lines = [f"{made.source} → {made.target}; {len(unmoved)} keys could not be moved"]
-        lines += [f"not moved: {one['key']}: {one['reason']}" for one in unmoved]
-        lines += [*made.notes, structured["text"]]
-        return ToolResult(structured, "\n".join(lines), payload=structured["text"])
+        lines += [f"not moved: {one.key}: {one.reason}" for one in made.unmoved]
+        return ToolResult(structured, "\n".join([*lines, *made.notes, moved]), payload=moved)
 
     return await desk.read("migrate", look)
 

@@ -18,6 +18,7 @@ from obi_mcp.toolsets.base import Services, ToolCall, ToolResult
 from obi_mcp.toolsets.local.desk import MAX_CONFIG, READY_WITHIN_S, Desk, Started, taken_ports
 from obi_mcp.toolsets.local.options import OPTIONS, patch_of, whole_config
 
+_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _SHOWN_LINES = 12
 _SHOWN_LINE = 300
 
@@ -29,6 +30,8 @@ async def run_deploy(services: Services, call: ToolCall) -> ToolResult:
     binary = desk.binary()
     _refuse_running(desk)
     environment = environment_of(given)
+    captured = await _captured(services, given)
+    environment |= captured
     text = await _config(desk, binary)
     warnings = await desk.check(text, environment, binary.is_beyla)
     asks = asks_of(text, environment)
@@ -40,7 +43,27 @@ async def run_deploy(services: Services, call: ToolCall) -> ToolResult:
     await desk.write(text)
     started = await desk.start(effect, within_s=given.get("timeout_s", READY_WITHIN_S))
     raise_if_ended(desk, started.readiness)
-    return _result(desk, effect, started, findings, warnings)
+    result = _result(desk, effect, started, findings, warnings)
+    if captured:
+        result.structured["capture"] = captured[_ENDPOINT]
+    return result
+
+
+async def _captured(services: Services, given: Any) -> dict[str, str]:
+    """The variables that make the agent send to the built-in receiver, which runs from then on; none without
+    ``capture``. Raises: ConfigError, InvalidArgument, ProgramFailed."""
+    if not given.get("capture", False):
+        return {}
+    if "otlp_endpoint" in given:
+        raise InvalidArgument("capture and otlp_endpoint are both given", "OBI sends to one of them: leave one out")
+    if services.capture is None:
+        raise InvalidArgument(
+            "capture needs a server that goes on after the call", "ask a running `obi-mcp serve`, not `obi-mcp call`"
+        )
+    if given.get("dry_run", False):
+        return {_ENDPOINT: f"http://127.0.0.1:{services.settings.capture.port or 4318}"}
+    receiver = await services.capture.start()
+    return receiver.environment
 
 
 def environment_of(given: Any) -> dict[str, str]:

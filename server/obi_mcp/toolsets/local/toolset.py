@@ -63,6 +63,7 @@ def _deploy() -> ToolSpec:
             executable_name=_text("Name of its program", maxLength=200, pattern="^[A-Za-z0-9._/-]+$"),
             network={"type": "boolean", "description": "Network flows, too"},
             otlp_endpoint=_text("Collector, like http://127.0.0.1:4318"),
+            capture={"type": "boolean", "description": "Send to this server, for analysis"},
             env=_ENV,
             timeout_s={"type": "number", "minimum": 1, "maximum": 120, "default": 20, "description": "Wait so long"},
             dry_run={"type": "boolean", "description": "Only say what would run"},
