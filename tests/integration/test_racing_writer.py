@@ -228,6 +228,7 @@ class Write:
     stdin: Any = None
 
 
+SCOPED = "app.kubernetes.io/part-of=obi"
 AT = f"{NAME} -n {NAMESPACE}"
 TEMPLATE = '{"spec":{"template":{"spec":{"containers":[{"name":"obi","image":"otel/ebpf-instrument:v0.10.0"}]}}}}'
 IMAGE = '[{"op":"replace","path":"/spec/template/spec/containers/0/image","value":"otel/ebpf-instrument:v0.10.0"}]'
@@ -255,6 +256,9 @@ PINNED = [
         "ConfigMap",
     ),
     Write(f"kubectl delete pod {AT} --grace-period=5", "Pod"),
+    Write(f"kubectl rollout restart ds/{AT}", "DaemonSet"),
+    Write(f"kubectl rollout restart ds -n {NAMESPACE} -l app.kubernetes.io/component=raced,{SCOPED}", "DaemonSet"),
+    Write(f"kubectl rollout pause deploy/{AT} -o name", "Deployment"),
 ]
 
 
@@ -290,6 +294,28 @@ def content(body: dict[str, Any] | None) -> Any:
     kept = {key: body["metadata"].get(key) for key in ("uid", "labels", "annotations", "deletionTimestamp")}
     annotations = {key: value for key, value in (kept["annotations"] or {}).items() if "deployment." not in key}
     return {**kept, "annotations": annotations, "spec": body.get("spec"), "data": body.get("data")}
+
+
+async def test_a_rollout_is_paused_once_and_resumed_in_kubectls_words(start: Start) -> None:
+    steps = [
+        ("resume", "program_failed", "is not paused"),
+        ("pause", "0", "deployment.apps/obi-raced paused"),
+        ("pause", "program_failed", "is paused"),
+        ("restart", "program_failed", "is paused"),
+        ("resume", "0", "deployment.apps/obi-raced resumed"),
+        ("restart", "0", "deployment.apps/obi-raced restarted"),
+    ]
+    async with start() as raced:
+        raced.writer.fresh("Deployment")
+        for verb, code, says in steps:
+            outcome = await raced.run(f"kubectl rollout {verb} deploy/{AT}", None, None)
+            assert (verb, outcome[0], says in outcome[1]) == (verb, code, True), outcome
+        for strike in (raced.writer.relabel, raced.writer.swap):
+            raced.writer.fresh("Deployment")
+            assert (await raced.run(f"kubectl rollout pause deploy/{AT}", None, None))[0] == "0"
+            outcome = await raced.run(f"kubectl rollout resume deploy/{AT}", None, lambda: strike("Deployment"))  # noqa: B023
+            assert outcome[0] == "conflict", outcome
+        raced.writer.remove("Deployment")
 
 
 async def test_a_deletion_waits_as_long_as_it_was_told(start: Start) -> None:
@@ -422,8 +448,6 @@ def image(writer: Writer) -> str:
 
 LIST = {"apiVersion": "v1", "kind": "List", "items": [APPLIED["DaemonSet"], APPLIED["ConfigMap"]]}
 REMAINDER = [
-    Write(f"kubectl rollout restart ds/{AT}", "DaemonSet"),
-    Write(f"kubectl rollout pause deploy/{AT}", "Deployment"),
     Write("kubectl apply -f - -o json", "DaemonSet", LIST),
 ]
 

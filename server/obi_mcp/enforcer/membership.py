@@ -8,8 +8,9 @@ from dataclasses import replace
 from obi_mcp.command.model import Command, Flag, Operand
 from obi_mcp.enforcer.afterwards import same_objects
 from obi_mcp.enforcer.case import Case, Proved, absent, failed, passed
-from obi_mcp.enforcer.deletion import Doomed, delete
+from obi_mcp.enforcer.held import Checked, write_held
 from obi_mcp.enforcer.members import Found, uids
+from obi_mcp.policy.held import DELETE, ROLLOUTS, Held
 from obi_mcp.policy.model import Access, Check, MembersSpec
 
 DEFAULT_TAIL_BY_SELECTOR = "10"
@@ -45,15 +46,15 @@ async def _named(case: Case, check: Check, spec: MembersSpec) -> Proved:
 
 
 def _for_these(case: Case, spec: MembersSpec, proved: Proved, found: Sequence[Found]) -> Proved:
-    """A write that only names its objects: a deletion is of these in this state; others are looked at afterwards."""
+    """What only names its objects: JSON of these alone, and writes of these in this state."""
     head = case.head
     if case.decision.access is Access.READ_ONLY and head.path == ("get",) and _is_listed(head, spec):
         return replace(proved, members=uids(found))
     if case.decision.access is Access.READ_ONLY or head.flag("dry-run"):
         return proved
-    if head.path == ("delete",):
-        doomed = [Doomed(spec.resource, entry.namespace, entry.name, entry.body) for entry in found]
-        return replace(proved, perform=lambda: delete(case, doomed))
+    if head.path == DELETE or head.path in ROLLOUTS:
+        targets = [Checked(Held(spec.resource, entry.namespace, entry.name), entry.body) for entry in found]
+        return replace(proved, perform=lambda: write_held(case, targets))
     return replace(proved, afterwards=lambda: same_objects(case, spec.resource, found))
 
 

@@ -11,12 +11,13 @@ from typing import Any
 from obi_mcp.command.model import Command, Flag
 from obi_mcp.enforcer.adoption import adopted
 from obi_mcp.enforcer.case import Case, Proved, absent, failed, passed
-from obi_mcp.enforcer.deletion import Doomed, delete
 from obi_mcp.enforcer.first import make_namespaces, missing_namespaces
+from obi_mcp.enforcer.held import Checked, write_held
 from obi_mcp.enforcer.members import selector_text
 from obi_mcp.enforcer.pinning import Written, pin_change, pin_documents, refuse_other_state
 from obi_mcp.errors import InvalidDocument, ProgramFailed
 from obi_mcp.policy.documents import canonical, documents_of
+from obi_mcp.policy.held import Held
 from obi_mcp.policy.manifest import Judgement, Need, judge_before, judge_change
 from obi_mcp.policy.model import Access, ChangeSpec, Check, Document, DocumentsSpec, Output, Place, UndoSpec, Violation
 from obi_mcp.policy.pins import Pin
@@ -72,17 +73,17 @@ async def prove_documents(case: Case, check: Check, spec: DocumentsSpec) -> Prov
 async def _removed(
     case: Case, check: Check, documents: Sequence[Document], befores: Sequence[Mapping[str, Any] | None]
 ) -> Proved:
-    doomed: list[Doomed] = []
+    targets: list[Checked] = []
     for document, before in zip(documents, befores, strict=True):
         resource = _entry(case, document).resource
         if before is None or not (await case.members.prove(before, resource, None, write=True)).ours:
             return Proved(absent(check))
         where = document.namespace if resource.namespaced else None
-        doomed.append(Doomed(resource, where, document.name, before))
+        targets.append(Checked(Held(resource, where, document.name), before))
     proved = Proved(passed(check))
     if case.head.flag("dry-run"):
         return proved
-    return replace(proved, perform=lambda: delete(case, doomed))
+    return replace(proved, perform=lambda: write_held(case, targets))
 
 
 async def prove_change(case: Case, check: Check, spec: ChangeSpec) -> Proved:

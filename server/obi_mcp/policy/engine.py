@@ -8,7 +8,6 @@ INVARIANT: this module alone constructs ``Approved`` and ``ApprovedEffect``.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -20,13 +19,13 @@ from obi_mcp.command.parser import parse
 from obi_mcp.errors import Denied, InvalidCommand, NotFound, UnknownProgram
 from obi_mcp.policy.approval import refuse_derived, refuse_head, refuse_stdin
 from obi_mcp.policy.documents import canonical
-from obi_mcp.policy.draft import NAME, NAMESPACE, Call
+from obi_mcp.policy.draft import Call
 from obi_mcp.policy.hard_names import HARD
+from obi_mcp.policy.held import DELETE, ROLLOUTS, held_write, refuse_held
 from obi_mcp.policy.hints import hint_for, is_command
 from obi_mcp.policy.index import RuleIndex
 from obi_mcp.policy.judge import CONTEXT_FLAGS, Judge
-from obi_mcp.policy.model import Access, Approved, CheckResult, Decision, Document, MembersSpec, Output, Place
-from obi_mcp.policy.pins import deletion
+from obi_mcp.policy.model import Access, Approved, CheckResult, Decision, Document, Output, Place
 from obi_mcp.policy.places import located
 
 if TYPE_CHECKING:
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from obi_mcp.policy.effect_judge import EffectJudge
     from obi_mcp.policy.effects import ApprovedEffect, EffectT, Host
     from obi_mcp.policy.grounds import Grounds
-    from obi_mcp.policy.model import Resource
+    from obi_mcp.policy.held import Held
     from obi_mcp.policy.pins import Pin
     from obi_mcp.policy.resource import ResourceTable
     from obi_mcp.policy.scope import Scope
@@ -263,6 +262,22 @@ class Policy:
         flags = (*((f"--context={context}",) if context else ()), "--wait=false", "--filename=-")
         return Approved(decision, (("kubectl", "delete", *flags),), (), canonical(made), Output(head="raw"))
 
+    def approve_held(self, decision: Decision, *, access: Access, held: Held, pin: Pin) -> Approved:
+        """A deletion or rollout of one object that the decision's checks were about, in the state that they saw.
+
+        Raises: Denied unless the decision is such a write at this level, no dry run, and about that object.
+        """
+        head = decision.pipeline.head if decision.pipeline else None
+        if head is None or not decision.allowed or decision.access is None or decision.access > access:
+            raise Denied(decision)
+        written = head.path == DELETE or head.path in ROLLOUTS
+        if not written or decision.access is Access.READ_ONLY or head.flag("dry-run"):
+            raise Denied(_denied(decision, "only a deletion or a rollout is made object by object"))
+        if reason := refuse_held(decision, held):
+            raise Denied(_denied(decision, reason))
+        vector, stdin = held_write(head, held, pin)
+        return Approved(decision, (vector,), (), stdin, Output(head="raw"))
+
     # --- effects on this host ---
 
     def decide_effect(self, effect: EffectT, *, access: Access, host: Host) -> Decision:
@@ -278,45 +293,9 @@ class Policy:
             raise Denied(decision)
         return ApprovedEffect(effect, decision, access)
 
-    def approve_deletion(
-        self, decision: Decision, *, access: Access, resource: Resource, namespace: str | None, name: str, pin: Pin
-    ) -> Approved:
-        """The deletion of one object that the decision's checks were about, in the state that they saw: kubectl has no
-        flag for that, so its own ``delete --raw`` carries the options that it would send, with the preconditions.
-
-        Raises: Denied unless the decision is a deletion at this level, no dry run, and about such an object.
-        """
-        head = decision.pipeline.head if decision.pipeline else None
-        if head is None or not decision.allowed or decision.access is None or decision.access > access:
-            raise Denied(decision)
-        if head.path != ("delete",) or decision.access is Access.READ_ONLY or head.flag("dry-run"):
-            raise Denied(_denied(decision, "only a deletion deletes"))
-        if not _is_about(decision, resource, namespace, name):
-            raise Denied(_denied(decision, f"{resource.plural} {name} is not what was to be deleted"))
-        context = head.value("context")
-        path = f"{resource.api_path}/{f'namespaces/{namespace}/' if namespace else ''}{resource.plural}/{name}"
-        flags = (*((f"--context={context}",) if context else ()), f"--raw={path}", "--filename=-")
-        body = json.dumps(deletion(head, pin)).encode()
-        return Approved(decision, (("kubectl", "delete", *flags),), (), body, Output(head="raw"))
-
 
 def _reads_json(decision: Decision) -> bool:
     return decision.output.head == "json" and decision.access is Access.READ_ONLY
-
-
-def _is_about(decision: Decision, resource: Resource, namespace: str | None, name: str) -> bool:
-    """Whether a check of the decision names the object, or may have found it by its selector."""
-    if not (NAME.match(name) and (namespace is None or NAMESPACE.match(namespace))):
-        return False
-    for document in decision.documents:
-        if (document.kind, document.name) == (resource.kind, name) and document.namespace == namespace:
-            return True
-    specs = [check.spec for check in decision.checks if isinstance(check.spec, MembersSpec)]
-    return any(
-        (spec.resource, spec.namespace) == (resource, namespace)
-        and (name in spec.names if spec.mode == "named" else spec.mode == "every")
-        for spec in specs
-    )
 
 
 def _namespaces(decision: Decision) -> tuple[Document, ...]:

@@ -8,7 +8,7 @@ API takes a precondition, the write carries it, and the API server refuses with 
 - ``set``, ``label``, ``annotate``, ``rollout undo`` and ``apply`` to what exists run as ``kubectl patch`` of exactly
   the difference between the object and its judged form, with the same two fields;
 - documents of ``replace`` and ``apply --server-side`` get them in their metadata;
-- a deletion gets them in its ``DeleteOptions``;
+- deletions and ``rollout restart``, ``pause`` and ``resume`` run object by object (``held.py``);
 - what ``apply`` would make anew is made by ``create``, which never touches what is there.
 
 INVARIANT: pure. What may be added is asserted here for ``approval``, with the functions that add it.
@@ -156,24 +156,6 @@ def creation(decided: Command) -> Command:
     """``apply`` as the ``create`` that it is where nothing is there yet; kubectl says the same words for both."""
     flags = tuple(flag for flag in decided.flags if flag.name not in {"save-config", "server-side"})
     return replace(decided, path=("create",), flags=(*flags, Flag("save-config", ("true",))))
-
-
-def deletion(decided: Command, pin: Pin) -> dict[str, Any]:
-    """The ``DeleteOptions`` that ``kubectl delete`` would send, and the preconditions that it would not."""
-    cascade = decided.value("cascade", "background").capitalize()
-    options: dict[str, Any] = {
-        "apiVersion": "v1",
-        "kind": "DeleteOptions",
-        "preconditions": pin.fields,
-        "propagationPolicy": cascade,
-    }
-    grace = decided.flag("grace-period")
-    if decided.value("now") == "true":
-        options["gracePeriodSeconds"] = 1
-    elif grace is not None and int(grace.value) >= 0:
-        # Without --force, which nobody may give, kubectl makes 1 of 0.
-        options["gracePeriodSeconds"] = max(1, int(grace.value))
-    return options
 
 
 # --- asserting that nothing else was ---

@@ -13,6 +13,7 @@ from obi_mcp.command.model import Command
 from obi_mcp.errors import Denied
 from obi_mcp.policy import pins
 from obi_mcp.policy.documents import canonical
+from obi_mcp.policy.held import RESTARTED, Held
 from obi_mcp.policy.model import Access, CheckResult, Decision, Document
 from obi_mcp.policy.pins import Pin
 
@@ -273,9 +274,8 @@ def test_a_deletion_carries_kubectls_options_and_preconditions(flags: str, optio
     decision = decided(f"kubectl delete ds/obi -n obi {flags}")
     resource = built_in().resources.find("daemonsets")
     assert resource is not None
-    approved = built_in().approve_deletion(
-        decision, access=Access.FULL, resource=resource.resource, namespace="obi", name="obi", pin=PIN
-    )
+    held = Held(resource.resource, "obi", "obi")
+    approved = built_in().approve_held(decision, access=Access.FULL, held=held, pin=PIN)
     assert approved.heads == (
         ("kubectl", "delete", "--raw=/apis/apps/v1/namespaces/obi/daemonsets/obi", "--filename=-"),
     )
@@ -293,7 +293,8 @@ def test_a_deletion_carries_kubectls_options_and_preconditions(flags: str, optio
         ("kubectl delete ds/obi -n obi --dry-run=server", "daemonsets", "obi", "obi"),
         ("kubectl delete pods -n obi -l app.kubernetes.io/part-of=obi", "pods", "obi", "../x"),
         ("kubectl delete pods -n obi -l app.kubernetes.io/part-of=obi", "pods", "shop", "x"),
-        ("kubectl rollout restart ds/obi -n obi", "daemonsets", "obi", "obi"),
+        ("kubectl rollout restart ds/obi -n obi", "daemonsets", "obi", "x"),
+        ("kubectl rollout status ds/obi -n obi", "daemonsets", "obi", "obi"),
         ("kubectl get ds/obi -n obi", "daemonsets", "obi", "obi"),
     ],
 )
@@ -301,26 +302,42 @@ def test_nothing_else_is_deleted(command: str, kind: str, namespace: str, name: 
     resource = built_in().resources.find(kind)
     assert resource is not None
     with pytest.raises(Denied):
-        built_in().approve_deletion(
-            decided(command),
-            access=Access.FULL,
-            resource=resource.resource,
-            namespace=namespace,
-            name=name,
-            pin=PIN,
+        built_in().approve_held(
+            decided(command), access=Access.FULL, held=Held(resource.resource, namespace, name), pin=PIN
         )
+
+
+@pytest.mark.parametrize(
+    ("verb", "kind", "spec"),
+    [
+        ("restart", "daemonsets", {"template": {"metadata": {"annotations": {RESTARTED: "now"}}}}),
+        ("pause", "deployments", {"paused": True}),
+        ("resume", "deployments", {"paused": None}),
+    ],
+)
+def test_a_rollout_sets_one_field_of_one_object(verb: str, kind: str, spec: dict[str, Any]) -> None:
+    decision = decided(f"kubectl rollout {verb} {kind}/obi -n obi")
+    resource = built_in().resources.find(kind)
+    assert resource is not None
+    held = Held(resource.resource, "obi", "obi")
+    (vector,) = built_in().approve_held(decision, access=Access.FULL, held=held, pin=PIN).heads
+    change = json.loads(next(word for word in vector if word.startswith("--patch=")).removeprefix("--patch="))
+    if verb == "restart":
+        annotations = change["spec"]["template"]["metadata"]["annotations"]
+        assert annotations[RESTARTED].endswith("Z")
+        annotations[RESTARTED] = "now"
+    assert change == {"metadata": PIN.fields, "spec": spec}
+    assert vector[:3] == ("kubectl", "patch", "--namespace=obi") and vector[-1] == f"{kind}.v1.apps/obi"
 
 
 def test_a_deletion_needs_the_level_of_the_decision() -> None:
     resource = built_in().resources.find("daemonsets")
     assert resource is not None
     with pytest.raises(Denied):
-        built_in().approve_deletion(
+        built_in().approve_held(
             decided("kubectl delete ds/obi -n obi"),
             access=Access.NON_DESTRUCTIVE,
-            resource=resource.resource,
-            namespace="obi",
-            name="obi",
+            held=Held(resource.resource, "obi", "obi"),
             pin=PIN,
         )
 
