@@ -42,6 +42,7 @@ class Received:
     """
 
     made: int
+    sent: int
     failed: int
     seconds: float
     counts: Counts
@@ -69,6 +70,7 @@ async def receive(
         spent = time.perf_counter() - started
         return Received(
             made=sum(int(one["made"]) for one in sent),
+            sent=sum(int(one["sent"]) for one in sent),
             failed=sum(int(one["failed"]) for one in sent),
             seconds=max(one["seconds"] for one in sent),
             counts=counts,
@@ -85,8 +87,10 @@ async def measure(rate: float = RATE, seconds: float = SECONDS) -> tuple[Row, ..
     found = await receive(rate, seconds, fill_to=MILLION)
     traces = found.counts.traces
     # What the senders gave up was refused by the receiver, and is in its counts as requests.
-    uncounted = found.made - found.failed - traces.received
+    uncounted = found.sent - traces.received
+    unsent = found.made - found.sent - found.failed
     note = f"{found.made:,} spans of {SENDERS} SDKs in {found.seconds:.0f} s, refused {found.counts.refused or 'none'}"
+    note += f"; {unsent:,} never left the SDKs" if unsent else ""
     return (
         Row("receiver: spans taken", traces.received / found.seconds, "/s", Bar(rate * 0.99, least=True), note),
         Row("receiver: lost without a count", uncounted, "failures", Bar(0), f"kept {traces.kept:,}"),

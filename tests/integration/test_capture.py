@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.integration.local_host import CONFIG, ROOT, local_host
 
 from obi_mcp.config import Capture as CaptureSection
 from obi_mcp.config import Settings
@@ -75,3 +77,42 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces and eBPF need root")
+def test_a_real_agent_that_is_told_to_capture_sends_its_flows_to_the_server(tmp_path: Path) -> None:
+    script = ROOT / "tests" / "sandbox" / "build.py"
+    made = subprocess.run([sys.executable, str(script), "--json"], stdout=subprocess.PIPE, text=True, check=True)
+    beyla = Path(json.loads(made.stdout)["programs"]["beyla"])
+    config = CONFIG + "otel_metrics_export: {interval: 1s, features: [network]}\n"
+
+    async def main() -> None:
+        async with host.serve() as served:
+            both = await served.call(
+                "obi_deploy_local", config=config, capture=True, otlp_endpoint="http://127.0.0.1:1"
+            )
+            assert both.code == "invalid_argument"
+            planned = await served.call("obi_deploy_local", config=config, capture=True, dry_run=True)
+            assert planned.data["decision"]["effect"] == "allow"
+            assert "capture" not in (await served.call("obi_get_status")).data
+
+            deployed = await served.call("obi_deploy_local", config=config, capture=True)
+            assert deployed.data["ready"] is True and deployed.data["capture"].startswith("http://127.0.0.1:")
+            async with asyncio.timeout(20):
+                while True:
+                    host.traffic(5)
+                    status = await served.call("obi_get_status")
+                    if status.data["capture"]["metrics"]["kept"]:
+                        break
+                    await asyncio.sleep(0.2)
+            capture = status.data["capture"]
+            assert capture["endpoint"] == deployed.data["capture"]
+            assert capture["refused"] == {} and capture["metrics"]["rejected"] == 0
+            assert "metric points" in status.text
+            assert (await served.call("obi_stop")).data["pid"] == deployed.data["pid"]
+
+    with local_host(f"capture-{os.getpid()}", tmp_path, beyla) as host:
+        (tmp_path / "etc").mkdir()
+        asyncio.run(main())
+        assert host.processes() == []
+    assert os.listdir(tmp_path / "state" / "obi-mcp" / "capture") == []

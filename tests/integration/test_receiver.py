@@ -67,7 +67,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 def test_ten_thousand_spans_a_second_of_a_real_sdk_are_all_kept(tmp_path: Path) -> None:
     found = asyncio.run(receive(10_000, 3, CaptureSettings(directory=str(tmp_path))))
 
-    assert (found.made, found.failed) == (30_000, 0)
+    assert (found.made, found.sent, found.failed) == (30_000, 30_000, 0)
     assert found.counts.traces.received == found.counts.traces.kept == 30_000
     assert found.counts.refused == {} and found.counts.reasons == {}
 

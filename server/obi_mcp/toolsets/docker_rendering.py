@@ -8,7 +8,7 @@ from typing import Any
 from obi_mcp.containers.model import Container, EngineFacts, Usage
 from obi_mcp.containers.plan import Planned
 from obi_mcp.containers.watching import Watched, how_it_ended
-from obi_mcp.obi.log_lines import LogRecord
+from obi_mcp.obi.log_lines import LogRecord, parse_line
 from obi_mcp.obi.symptoms import Symptom
 from obi_mcp.policy.model import Access, Decision
 from obi_mcp.toolsets.base import ToolResult
@@ -126,8 +126,8 @@ def status(facts: EngineFacts, rows: list[dict[str, Any]], foreign: int) -> Tool
 
 def logs(container: Container, records: list[LogRecord], more: bool, plain: Plain) -> ToolResult:
     """The records, the last one last."""
-    rows = [_record(record, plain) for record in records]
-    texts = [plain(record.text) for record in records]
+    texts = _shown(records, plain)
+    rows = [_record(parse_line(text)) for text in texts]
     structured = {"container": container.name, "records": rows, "more": more, "untrusted": True}
     head = f"{len(rows)} records of {container.name} ({container.state}), {UNTRUSTED}:"
     lines = [head, *(text[:_SHOWN_CHARACTERS] for text in texts[-_SHOWN_RECORDS:])]
@@ -181,16 +181,25 @@ def _problem_lines(problems: list[dict[str, str]]) -> list[str]:
     return [f"  problem: {entry['cause']}; {entry['way_out']} ({entry['evidence']})" for entry in problems]
 
 
-def _record(record: LogRecord, plain: Plain) -> dict[str, Any]:
+def _shown(records: list[LogRecord], plain: Plain) -> list[str]:
+    """The lines without secrets, in one pass, since a secret may go over several of them; line by line where some went
+    away with it."""
+    given = [record.text for record in records]
+    texts = plain("\n".join(given)).split("\n") if given else []
+    return texts if len(texts) == len(given) else [plain(text) for text in given]
+
+
+def _record(record: LogRecord) -> dict[str, Any]:
+    """``record`` is one that was read from a line without secrets."""
     if record.kind != "log":
-        return {"kind": record.kind, "text": plain(record.text)}
+        return {"kind": record.kind, "text": record.text}
     row: dict[str, Any] = {
         "kind": "log",
-        "time": plain(record.time),
+        "time": record.time,
         "level": record.level,
-        "message": plain(record.message),
-        "component": plain(record.component),
-        "fields": {plain(name): plain(value) for name, value in record.fields.items()},
+        "message": record.message,
+        "component": record.component,
+        "fields": dict(record.fields),
     }
     return {key: value for key, value in row.items() if value not in ("", {})}
 
