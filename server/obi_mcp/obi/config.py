@@ -18,6 +18,8 @@ from obi_mcp.obi.surroundings import surroundings
 
 __all__ = ["FIRST_V2", "MODES", "PROGRAMS", "ConfigFinding", "Effect", "Mode", "Program", "is_misfit", "validate"]
 
+MOST_FINDINGS = 200
+"""More are counted, not listed."""
 _MEANT = frozenset(
     f"value.{word}"
     for word in (
@@ -56,7 +58,12 @@ def validate(
     data = read.data if isinstance(read.data, dict) else {}
     document = Document(read, environment, version, mode, program, data)
     # What is said of the whole document is often the consequence of a typo: the typo comes first.
-    return tuple(sorted(_findings(document, read), key=lambda each: (not each.key, each.line, each.column)))
+    found = sorted(_findings(document, read), key=lambda each: (not each.key, each.line, each.column))
+    if len(found) <= MOST_FINDINGS:
+        return tuple(found)
+    rest = len(found) - MOST_FINDINGS
+    more = document.at("more", "", f"{rest} more findings are not listed", "mend these first")
+    return (*found[:MOST_FINDINGS], more)
 
 
 def is_misfit(finding: ConfigFinding) -> bool:

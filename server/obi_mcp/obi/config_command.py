@@ -53,7 +53,7 @@ def _validated(text: str, mode: Mode, version: str | None) -> ConfigAnswer:
 
 
 def _migrated(text: str, mode: Mode, allow_partial: bool) -> ConfigAnswer:
-    migration = migrate(text, mode=mode)
+    migration = migrate(text, mode=mode, source="v1")
     if migration.problem is not None:
         return ConfigAnswer("", f"migration failed: {migration.problem}\n", 1)
     notes = [f"note: {note}" for note in migration.notes]

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 MAX_BYTES = 262_144
 MAX_NODES = 50_000
 MAX_DEPTH = 60
+_REFERENCE = re.compile(r"\$[{(](?:env:)?[A-Za-z_][A-Za-z0-9_]*(?::-[\x20-\x28\x2a-\x7c~]{0,400})?[})]")
+_SHIELD_FIRST = 0xE000
+_SHIELD = re.compile("[\ue000-\ue07f]")
 _CORE = "tag:yaml.org,2002:"
 _CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 
@@ -51,7 +54,11 @@ def read_config(text: str | bytes) -> ConfigText:
         return ConfigText(problems=(problem,))
     loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     problems = []
+    text = shielded(text)
     try:
+        deep = _too_deep(text, loader)
+        if deep is not None:
+            return ConfigText(problems=(deep,))
         root = yaml.compose(text, Loader=loader)
     except yaml.composer.ComposerError as error:
         found = _unreadable(error, text)
@@ -67,6 +74,33 @@ def read_config(text: str | bytes) -> ConfigText:
     reader.problems.extend(problems)
     data = reader.value(root, (), 0)
     return ConfigText(data, reader.places, tuple(reader.problems))
+
+
+def shielded(text: str) -> str:
+    """The text with its ``${VAR}`` as signs that mean nothing to YAML, of the same length: OBI replaces them first.
+
+    ``{port: ${PORT}}`` is no YAML and a good configuration. What is read from it goes through :func:`unshielded`.
+    """
+    if _SHIELD.search(text):
+        return text  # it has such signs of its own: they must stay what they are
+    return _REFERENCE.sub(lambda match: "".join(chr(_SHIELD_FIRST + ord(sign)) for sign in match[0]), text)
+
+
+def unshielded(text: str) -> str:
+    """A key or a value of a shielded text as it was written."""
+    return _SHIELD.sub(lambda match: chr(ord(match[0]) - _SHIELD_FIRST), text) if _SHIELD.search(text) else text
+
+
+def _too_deep(text: str, loader: Any) -> Problem | None:
+    """Where the text nests too deep: found before libyaml's composer, which goes down without a bound and crashes."""
+    import yaml
+
+    depth = 0
+    for event in yaml.parse(text, Loader=loader):
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAX_DEPTH:
+            return Problem("too much nesting", event.start_mark.line + 1, event.start_mark.column + 1, "yaml.bomb")
+    return None
 
 
 def _decode(text: bytes) -> str:
@@ -156,7 +190,7 @@ class _Reader:
         fields: dict[str, Any] = {}
         merged: dict[str, Any] = {}
         for key_node, value_node in node.value:
-            key = key_node.value if key_node.id == "scalar" else None
+            key = unshielded(key_node.value) if key_node.id == "scalar" else None
             if not isinstance(key, str):
                 self._complain(key_node, "a key that is not a plain word", "yaml.key")
                 continue
@@ -174,16 +208,17 @@ class _Reader:
         return {**merged, **fields}
 
     def _scalar(self, node: Any) -> Any:
+        value = unshielded(node.value)
         if node.style or node.tag == f"{_CORE}str":
-            return node.value
+            return value
         if not node.tag.startswith(_CORE):
             self._complain(node, f"the tag {node.tag!r}, which OBI does not look at", "yaml.tag")
             return None
         try:
-            return plain_scalar(node.value)
+            return plain_scalar(value)
         except ValueError:
             # `yes`, `0x1f`: what it is depends on the type of the key.
-            return node.value
+            return value
 
     def _complain(self, node: Any, message: str, case: str) -> None:
         self.problems.append(Problem(message, *_place(node), case))

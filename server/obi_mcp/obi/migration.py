@@ -10,16 +10,22 @@ import copy
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
+from obi_mcp.errors import InvalidDocument
 from obi_mcp.obi.config import Mode, is_misfit, validate
 from obi_mcp.obi.config_text import read_config, write_config
+from obi_mcp.obi.migrated import Migration, Origin, Unmoved
 from obi_mcp.obi.pipelines import move_pipelines
+from obi_mcp.obi.predecessor import is_predecessors, migrate_predecessor
+from obi_mcp.obi.renaming import migrate_beyla, migrate_environment, only_beylas
 from obi_mcp.obi.selectors import move_selectors
-from obi_mcp.policy.config_schema import config_schema, dotted, version_of
+from obi_mcp.policy.config_schema import Path, dotted, version_of
 from obi_mcp.policy.shipped import shipped_policy
+
+__all__ = ["Migration", "Unmoved", "detect", "migrate", "migrate_environment"]
 
 OBI = "extensions.obi"
 _PROTOCOLS = ("http", "grpc", "sql", "redis", "kafka", "mongo", "couchbase", "gpu")
@@ -35,26 +41,17 @@ _GENAI = ("openai", "anthropic", "gemini", "qwen", "bedrock", "mcp", "embedding"
 _KUBERNETES_MODE = {"true": "enabled", "false": "disabled", "autodetect": "autodetect"}
 
 
-@dataclass(frozen=True, slots=True)
-class Unmoved:
-    """A key that is not in the result, and why."""
+def migrate(
+    text: str,
+    *,
+    mode: Mode = "standalone",
+    source: Origin | Literal["auto"] = "auto",
+    environment: Mapping[str, str] | None = None,
+) -> Migration:
+    """A configuration as today's: v1 as v2, Beyla's and the TypeScript obi-mcp's as OBI's v1 or this server's.
 
-    key: str
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Migration:
-    """The new text, what of the old one is not in it, and what to look at. ``problem``: nothing could be migrated."""
-
-    text: str = ""
-    unmoved: tuple[Unmoved, ...] = ()
-    notes: tuple[str, ...] = ()
-    problem: str | None = None
-
-
-def migrate(text: str, *, mode: Mode = "standalone") -> Migration:
-    """A v1 document (Beyla's key names, too) as v2: a whole document, or the receiver's body."""
+    ``source``: what the text is; ``auto`` looks. ``environment``: variables to be renamed along with it.
+    """
     read = read_config(text)
     if read.problems:
         first = read.problems[0]
@@ -62,36 +59,49 @@ def migrate(text: str, *, mode: Mode = "standalone") -> Migration:
     if not isinstance(read.data, dict | None):
         return Migration(problem="a configuration is a mapping of keys to values")
     data = read.data or {}
-    if version_of(data) == "v2" or (mode == "receiver" and "version" in data):
-        return Migration(problem=f"the document is already a {mode} v2 configuration")
+    found = _origin(data, mode)
+    origin = found if source == "auto" or found == "v2" else source
+    variables = environment or {}
+    if origin == "v2":
+        return Migration(problem=f"the document is already a {mode} v2 configuration", source="v2")
+    try:
+        if origin == "beyla":
+            return migrate_beyla(text, variables)
+        if origin == "ts-obi-mcp":
+            return migrate_predecessor(text, variables)
+    except InvalidDocument as error:
+        return Migration(problem=error.message, source=origin)
     # INVARIANT: the parts of a migration rely on every known key having a value of its type.
     wrong = next((finding for finding in validate(text, mode=mode) if is_misfit(finding)), None)
     if wrong is not None:
         return Migration(problem=str(wrong))
-    return _Migration(copy.deepcopy(data), mode).run()
+    moved = _Migration(copy.deepcopy(data), mode, read.places).run()
+    renamed, left = migrate_environment(variables)
+    return replace(moved, environment=renamed, unmoved=(*moved.unmoved, *left))
 
 
-def migrate_environment(variables: Mapping[str, str]) -> tuple[dict[str, str], tuple[Unmoved, ...]]:
-    """``BEYLA_*`` under the names that OBI reads; OBI ignores the old ones silently. Others stay as they are."""
-    known = config_schema("v1").environment
-    moved: dict[str, str] = {}
-    unmoved = []
-    for name, value in variables.items():
-        new = name.replace("BEYLA_", "OTEL_EBPF_", 1) if name.startswith("BEYLA_") else name
-        if name.startswith("BEYLA_") and new not in known:
-            unmoved.append(Unmoved(name, "OBI reads no such variable"))
-        elif name.startswith("BEYLA_") and new in variables:
-            unmoved.append(Unmoved(name, f"{new} is set besides, and is the one that OBI reads"))
-        else:
-            moved[new] = value
-    return moved, tuple(unmoved)
+def detect(text: str) -> Origin | None:
+    """What a text is: ``v1``, ``v2``, ``beyla`` or ``ts-obi-mcp``; None where it is no mapping."""
+    data = read_config(text).data
+    return _origin(data, "standalone") if isinstance(data, dict) else None
+
+
+def _origin(data: dict[str, Any], mode: Mode) -> Origin:
+    if version_of(data) == "v2" or (mode == "receiver" and "version" in data):
+        return "v2"
+    if mode == "receiver":
+        return "v1"
+    if is_predecessors(data):
+        return "ts-obi-mcp"
+    return "beyla" if any(only_beylas(data)) else "v1"
 
 
 class _Migration:
     """One document on its way: keys are taken out of ``left``, and what is still there at the end was not moved."""
 
-    def __init__(self, data: dict[str, Any], mode: Mode) -> None:
+    def __init__(self, data: dict[str, Any], mode: Mode, places: Mapping[Path, tuple[int, int]]) -> None:
         self._left = data
+        self._places = places
         self._mode: Mode = mode
         self._made: dict[str, Any] = {}
         self._why: dict[str, str] = dict(_table("nowhere"))
@@ -112,7 +122,9 @@ class _Migration:
             self.move(key, target)
         for key, targets in _table("copies").items():
             self.move(key, *targets)
-        unmoved = tuple(Unmoved(key, self._reason(key)) for key in _leaves(self._left, ()))
+        unmoved = tuple(
+            Unmoved(dotted(path), self._reason(dotted(path)), self._line(path)) for path in _leaves(self._left, ())
+        )
         return Migration(write_config(self._document()), unmoved, tuple(self._notes))
 
     # --- what the parts of a migration use ---
@@ -239,6 +251,11 @@ class _Migration:
             return "not part of the receiver's body: the Collector's pipelines and processors own it, or nothing does"
         return "no place for it in v2 is known"
 
+    def _line(self, path: Path) -> int | None:
+        return next(
+            (self._places[path[:end]][0] for end in range(len(path), 0, -1) if path[:end] in self._places), None
+        )
+
     def _document(self) -> dict[str, Any]:
         capture = self._made.get("extensions", {}).get("obi", {}).get("capture", {})
         if self._mode == "receiver":
@@ -266,7 +283,7 @@ def _drop(data: dict[str, Any], parts: list[str]) -> None:
         del data[parts[0]]
 
 
-def _leaves(value: Any, path: tuple[str | int, ...]) -> Iterator[str]:
+def _leaves(value: Any, path: Path) -> Iterator[Path]:
     """The keys that are left, down to values; a list of mappings by its items, an empty mapping not at all."""
     if isinstance(value, dict):
         for key, below in value.items():
@@ -275,4 +292,4 @@ def _leaves(value: Any, path: tuple[str | int, ...]) -> Iterator[str]:
         for index, item in enumerate(value):
             yield from _leaves(item, (*path, index))
     elif value is not None:
-        yield dotted(path)
+        yield path

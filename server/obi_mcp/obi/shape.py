@@ -13,7 +13,7 @@ from obi_mcp.obi.finding import ConfigFinding
 from obi_mcp.obi.keys import KeyFacts, known_keys
 from obi_mcp.obi.nearest import near_key
 from obi_mcp.obi.values import judge_leaf, shown
-from obi_mcp.policy.config_schema import Leaf, Misshapen, Path, Unknown, dotted, walk
+from obi_mcp.policy.config_schema import MOST_NEAREST, Leaf, Misshapen, Path, Unknown, dotted, walk
 from obi_mcp.policy.shipped import shipped_policy
 
 _CRITERIA = frozenset(
@@ -36,6 +36,7 @@ _SELECTORS = ("instrument", "exclude_instrument", "services", "exclude_services"
 def shape(document: Document) -> Iterator[ConfigFinding]:
     """Unknown keys, wrong values, keys of another program or version, deprecated keys."""
     unread: dict[Path, bool] = {}
+    unknown = 0
     for visit in walk(document.schema, document.data, "Receiver" if document.is_receiver_v2 else ""):
         if not document.is_v2:
             yield from _unread(document, visit.path, unread)
@@ -43,7 +44,8 @@ def shape(document: Document) -> Iterator[ConfigFinding]:
                 continue
         match visit:
             case Unknown(path=path):
-                yield from _unknown(document, path)
+                unknown += 1
+                yield from _unknown(document, path, look=unknown <= MOST_NEAREST)
             case Misshapen(path=path, expected=words, value=value):
                 message = f"{words} was expected, not {shown(value)}"
                 yield document.place("value.type", path, message, expected=words)
@@ -80,10 +82,10 @@ def _not_for(document: Document, path: Path, facts: KeyFacts) -> ConfigFinding |
     return document.place("beyla.key", path, "only Grafana Beyla reads this key; OBI ignores it", hint, nearest=instead)
 
 
-def _unknown(document: Document, path: Path) -> Iterator[ConfigFinding]:
+def _unknown(document: Document, path: Path, *, look: bool) -> Iterator[ConfigFinding]:
     if not document.is_v2 and known_keys().of(path) is not None:
         return  # a key of Beyla's that the schema leaves out, in Beyla's own configuration
-    near = near_key(document, path)
+    near = near_key(document, path) if look else None
     hint = f"did you mean {near}?" if near else "remove it"
     if document.is_v2:
         message = f"{dotted(path)} is unknown to us: no source that we have read names it in a v2 configuration"

@@ -15,7 +15,7 @@ from obi_mcp.policy.config_schema import Leaf, dotted, nearest
 from obi_mcp.policy.config_types import expected
 from obi_mcp.policy.yaml_reader import plain_scalar
 
-_UNCLEAR = re.compile(r"\$\{[^}\n]+\}|\$\([^)\n]+\)")
+_UNCLEAR = re.compile(r"\$\{[^}\n]{1,500}\}|\$\([^)\n]{1,500}\)")
 _ENDPOINT = re.compile(r"https?://(?:[^/?#\s@]+@)?(?:\[[0-9A-Fa-f:]+\]|[^/?#\s@:]+)(?::[0-9]{1,5})?(?:[/?#]\S*)?")
 _USERINFO = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s@]+@", re.IGNORECASE)
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#\s]+", re.IGNORECASE)

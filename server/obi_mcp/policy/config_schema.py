@@ -18,6 +18,9 @@ from obi_mcp.policy.shipped import shipped_policy
 
 Path = tuple[str | int, ...]
 
+MOST_NEAREST = 100
+"""Unknown keys of one document that are compared with the known ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class Never:
@@ -114,7 +117,7 @@ def walk(schema: ConfigSchema, data: object, root: str = "") -> Iterator[Visit]:
 
     ``root``: the shape of the whole, where it is not the schema's own (``Receiver``).
     """
-    yield from _walk(schema, f"@{root or schema.root}", data, ())
+    yield from _Walk(schema).below(f"@{root or schema.root}", data, ())
 
 
 def dotted(path: Path) -> str:
@@ -134,45 +137,59 @@ def nearest(word: str, known: Mapping[str, object] | tuple[str, ...]) -> str | N
     """The known word that ``word`` was probably meant to be; None where none is near."""
     best: tuple[int, str] | None = None
     for candidate in known:
+        most = max(1, len(candidate) // 3)
+        if abs(len(word) - len(candidate)) > most:
+            continue  # each letter more or less is a step of its own
         distance = _distance(word.lower(), candidate.lower())
-        if distance <= max(1, len(candidate) // 3) and (best is None or (distance, candidate) < best):
+        if distance <= most and (best is None or (distance, candidate) < best):
             best = (distance, candidate)
     return best[1] if best else None
 
 
-def _walk(schema: ConfigSchema, kind: str, value: object, path: Path) -> Iterator[Visit]:
-    if value is None:
-        return
-    if kind.startswith("@"):
-        yield from _shape(schema, kind[1:], value, path)
-        return
-    word, _, rest = kind.partition(" ")
-    if word == "map":
+class _Walk:
+    """One walk through a document. Only the first unknown keys get a nearest one: a hostile text has thousands."""
+
+    __slots__ = ("_schema", "_unknown")
+
+    def __init__(self, schema: ConfigSchema) -> None:
+        self._schema = schema
+        self._unknown = 0
+
+    def below(self, kind: str, value: object, path: Path) -> Iterator[Visit]:
+        """Every value of a type, and of those below it."""
+        if value is None:
+            return
+        if kind.startswith("@"):
+            yield from self._shape(kind[1:], value, path)
+            return
+        word, _, rest = kind.partition(" ")
+        if word == "map":
+            if not isinstance(value, Mapping):
+                yield Misshapen(path, "a mapping", value)
+                return
+            for key, below in value.items():
+                yield from self.below(rest, below, (*path, key))
+        elif word == "list":
+            if not isinstance(value, list):
+                yield Misshapen(path, "a list", value)
+                return
+            for index, item in enumerate(value):
+                yield from self.below(rest, item, (*path, index))
+        else:
+            yield Leaf(path, kind, value)
+
+    def _shape(self, name: str, value: object, path: Path) -> Iterator[Visit]:
         if not isinstance(value, Mapping):
             yield Misshapen(path, "a mapping", value)
             return
+        keys = self._schema.shapes[name]
         for key, below in value.items():
-            yield from _walk(schema, rest, below, (*path, key))
-    elif word == "list":
-        if not isinstance(value, list):
-            yield Misshapen(path, "a list", value)
-            return
-        for index, item in enumerate(value):
-            yield from _walk(schema, rest, item, (*path, index))
-    else:
-        yield Leaf(path, kind, value)
-
-
-def _shape(schema: ConfigSchema, name: str, value: object, path: Path) -> Iterator[Visit]:
-    if not isinstance(value, Mapping):
-        yield Misshapen(path, "a mapping", value)
-        return
-    keys = schema.shapes[name]
-    for key, below in value.items():
-        if key in keys:
-            yield from _walk(schema, keys[key], below, (*path, key))
-        else:
-            yield Unknown((*path, key), _nearest_key(schema, keys, key, path))
+            if key in keys:
+                yield from self.below(keys[key], below, (*path, key))
+                continue
+            self._unknown += 1
+            near = _nearest_key(self._schema, keys, key, path) if self._unknown <= MOST_NEAREST else None
+            yield Unknown((*path, key), near)
 
 
 def _nearest_key(schema: ConfigSchema, keys: Mapping[str, str], key: str, path: Path) -> str | None:

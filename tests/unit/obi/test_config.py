@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from obi_mcp.obi.config import validate
+from obi_mcp.obi.config import MOST_FINDINGS, validate
 from obi_mcp.obi.config_command import answer_validate
 from obi_mcp.obi.config_text import MAX_BYTES, read_config
 
@@ -78,8 +78,11 @@ def test_a_typo_comes_before_its_consequence() -> None:
         LAUGHS,
         "a: " + "[" * 200 + "]" * 200,
         "# " + "x" * MAX_BYTES,
+        "a: " + "[" * 200_000,
+        "- " * 100_000,
+        "a: " + "${A:-" * 40_000 + "[",
     ],
-    ids=["a billion laughs", "deep", "long"],
+    ids=["a billion laughs", "deep", "long", "deeper than libyaml bears", "dashes", "open references"],
 )  # fmt: skip
 def test_no_text_costs_much(text: str) -> None:
     assert read_config(text).problems
@@ -105,6 +108,17 @@ def test_the_command_answers_as_obis_own(
     first, _, rest = answer.stderr.partition("\n")
     assert first == "obi-mcp: answered by obi-mcp's own validator"
     assert said in rest
+
+
+def test_thousands_of_findings_are_counted() -> None:
+    found = validate("".join(f"no_such_key_{index}: 1\n" for index in range(3000)))
+    assert len(found) == MOST_FINDINGS + 1
+    assert found[-1].message.startswith("2801 more")
+
+
+def test_bytes_are_taken_as_well() -> None:
+    assert validate(b"open_port: 80\ntrace_printer: text\n") == ()
+    assert [finding.case for finding in validate(b"a: \xff\n")] == ["yaml.encoding"]
 
 
 def test_the_answer_says_why_obi_was_not_asked() -> None:

@@ -144,29 +144,31 @@ def valid(kind: str) -> st.SearchStrategy[Any]:
 
 
 @given(DOCUMENTS)
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_no_document_breaks_the_readers(data: Any) -> None:
     text = json.dumps(data)
     validate(text)
     judge_config(text, scope=Scope(), path="data")
-    migration = migrate(text)
+    migration = migrate(text, source="v1")
     assert (migration.problem is None) == bool(migration.text)
     if migration.text:
         assert [str(finding) for finding in validate(migration.text) if finding.rule in ("unknown-key", "yaml")] == []
+    of_beyla = migrate(text, source="beyla")
+    assert of_beyla.problem or [finding for finding in validate(of_beyla.text) if finding.rule == "beyla"] == []
 
 
 @given(valid("@Config"), st.sampled_from(MODES))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 def test_every_key_is_moved_or_reported_and_the_result_has_only_v2s_keys(data: Any, mode: Mode) -> None:
     text = json.dumps(data)
     found = validate(text, mode=mode)
     assert [str(finding) for finding in found if finding.rule == "unknown-key" or is_misfit(finding)] == []
-    migration = migrate(text, mode=mode)
+    migration = migrate(text, mode=mode, source="v1")
     assert migration.problem is None
     wrong = {"unknown-key", "yaml", "version", "pipeline"}
     found = validate(migration.text, mode=mode)
     assert [str(finding) for finding in found if finding.rule in wrong or is_misfit(finding)] == []
-    again = migrate(json.dumps(data, sort_keys=True), mode=mode)
+    again = migrate(json.dumps(data, sort_keys=True), mode=mode, source="v1")
     assert {entry.key for entry in again.unmoved} == {entry.key for entry in migration.unmoved}
 
 
