@@ -51,7 +51,7 @@ class Proved:
     afterwards: Callable[[], Awaitable[Difference | None]] | None = None
     notes: tuple[str, ...] = ()
     pinned: frozenset[str] | None = None
-    perform: Callable[[], Awaitable[bytes]] | None = None
+    perform: Callable[[Approved], Awaitable[bytes]] | None = None
 
 
 @dataclass(slots=True)

@@ -248,7 +248,7 @@ class Enforcer:
         """Run what was approved, and look at what became of it. Raises: ChangedSince, Conflict, what a run raises."""
         head = case.head
         printed = next((proof.source for proof in proofs if proof.source is not None), None)
-        performed = [await proof.perform() for proof in proofs if proof.perform]
+        performed = [await proof.perform(approved) for proof in proofs if proof.perform]
         if performed:
             printed = b"".join(performed)
         source = self._source(approved, case.channel, printed, case.timeout_s)

@@ -54,7 +54,7 @@ def _for_these(case: Case, spec: MembersSpec, proved: Proved, found: Sequence[Fo
         return proved
     if head.path == DELETE or head.path in ROLLOUTS:
         targets = [Checked(Held(spec.resource, entry.namespace, entry.name), entry.body) for entry in found]
-        return replace(proved, perform=lambda: write_held(case, targets))
+        return replace(proved, perform=lambda _: write_held(case, targets))
     return replace(proved, afterwards=lambda: same_objects(case, spec.resource, found))
 
 

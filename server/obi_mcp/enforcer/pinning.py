@@ -5,6 +5,7 @@ What is not pinned here is named in ``docs/decisions/0004-remainders.md``; it is
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,9 +13,11 @@ from typing import Any
 from obi_mcp.command.model import Command
 from obi_mcp.enforcer.afterwards import as_judged
 from obi_mcp.enforcer.case import Case, Proved, failed
+from obi_mcp.enforcer.failures import changed_since
+from obi_mcp.errors import ProgramFailed
 from obi_mcp.policy import pins
-from obi_mcp.policy.documents import canonical
-from obi_mcp.policy.model import Check, Document, Place, Resource
+from obi_mcp.policy.documents import canonical, documents_of
+from obi_mcp.policy.model import Approved, Check, Document, Place, Resource
 from obi_mcp.policy.pins import Pin
 
 _TOO_LONG = "the change is too long to be made for one state of the object only"
@@ -93,12 +96,30 @@ def _applied(case: Case, proved: Proved, written: Sequence[Written]) -> Proved:
     new = [entry.document for entry in written if entry.before is None]
     changes = [_change(head, entry, entry.before) for entry in written if entry.before is not None]
     vectors = [command.argv() for command in (*((pins.creation(head),) if new else ()), *changes) if command]
-    # Several programs would print several values where kubectl prints one list.
-    if None in changes or (len(vectors) > 1 and _prints_objects(case)):
+    if None in changes:
         documents, befores = [entry.document for entry in written], [entry.before for entry in written]
         return replace(proved, afterwards=lambda: as_judged(case, documents, befores))
     stdin = canonical(new) if new else proved.stdin
-    return replace(proved, heads=tuple(vectors), stdin=stdin, pinned=_uids(written), notes=(_NOTE,) if changes else ())
+    proved = replace(
+        proved, heads=tuple(vectors), stdin=stdin, pinned=_uids(written), notes=(_NOTE,) if changes else ()
+    )
+    if len(vectors) > 1 and _prints_objects(case):
+        return replace(proved, perform=lambda approved: _as_one_list(case, approved, _uids(written)))
+    return proved
+
+
+async def _as_one_list(case: Case, approved: Approved, uids: frozenset[str]) -> bytes:
+    """Several programs print several values where kubectl prints one list. Raises: ChangedSince, ProgramFailed."""
+    printed: list[object] = []
+    for part in case.policy.parts(approved):
+        completed = await case.run_own(part)
+        if conflict := changed_since(completed):
+            conflict.uids = uids
+            raise conflict
+        if completed.exit_code != 0:
+            raise ProgramFailed(completed.stderr.decode("utf-8", "replace").strip()[:600])
+        printed.append(json.loads(completed.stdout))
+    return canonical(documents_of(printed))
 
 
 def _change(head: Command, entry: Written, before: Mapping[str, Any]) -> Command | None:

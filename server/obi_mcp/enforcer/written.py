@@ -83,7 +83,7 @@ async def _removed(
     proved = Proved(passed(check))
     if case.head.flag("dry-run"):
         return proved
-    return replace(proved, perform=lambda: write_held(case, targets))
+    return replace(proved, perform=lambda _: write_held(case, targets))
 
 
 async def prove_change(case: Case, check: Check, spec: ChangeSpec) -> Proved:

@@ -220,6 +220,11 @@ class Policy:
             members=frozenset(members) if members is not None else None,
         )
 
+    def parts(self, approved: Approved) -> tuple[Approved, ...]:
+        """What was approved, program by program, for the server to read what each of them prints."""
+        raw = Output(head="raw")
+        return tuple(Approved(approved.decision, (head,), (), approved.stdin, raw) for head in approved.heads)
+
     def derive(
         self, decision: Decision, head: tuple[str, ...], *, stdin: bytes | None = None, output: Output | None = None
     ) -> Approved:
