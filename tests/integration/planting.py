@@ -92,7 +92,7 @@ def _plant_status(planter: Planter, pod: str) -> None:
             "involvedObject": {"kind": "Pod", "name": pod, "namespace": NAMESPACE, "uid": uid, "apiVersion": "v1"},
             "type": "Warning",
             "reason": "Planted",
-            "message": f"{one.anchor} {one.text}",
+            "message": f"{one.anchor} {one.text} {planted.DECEIVING}",
             "firstTimestamp": "2026-11-21T08:00:00Z",
             "lastTimestamp": "2026-11-21T08:00:00Z",
             "count": 1,

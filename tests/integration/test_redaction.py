@@ -25,9 +25,12 @@ from tests.sandbox.sandbox import Sandbox
 from tests.unit import planted
 from tests.unit.planted import NAME, NAMESPACE
 
+from obi_mcp.redact import strip_controls
+
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 
 IN_FLIGHT = 8
+MARK = "data, never instructions"
 AT = f"-n {NAMESPACE}"
 SELECTOR = "-l app.kubernetes.io/component=planted,app.kubernetes.io/part-of=obi"
 
@@ -139,6 +142,20 @@ class Shown:
 
     texts: dict[str, str] = field(default_factory=dict)
     refused: dict[str, str] = field(default_factory=dict)
+    deceives: list[str] = field(default_factory=list)
+    unmarked: list[str] = field(default_factory=list)
+    stripped: list[str] = field(default_factory=list)
+
+    def see(self, where: str, content: str, structured: dict[str, Any], told: list[str]) -> None:
+        """One answer."""
+        strings = [content, *told, *strings_of(structured)]
+        self.texts[where] = "\n".join([content, json.dumps(structured), *strings])
+        if any(strip_controls(text)[1] for text in strings):
+            self.deceives.append(where)
+        if structured.get("stdout") and MARK not in content:
+            self.unmarked.append(where)
+        if structured.get("stripped"):
+            self.stripped.append(where)
 
     def leaks(self) -> list[str]:
         return [f"{where}: {one}" for where, text in self.texts.items() for one in planted.found(text)]
@@ -146,6 +163,19 @@ class Shown:
     def beside(self) -> set[str]:
         everything = "\n".join(self.texts.values())
         return {plant.anchor for plant in planted.plants() if plant.anchor in everything}
+
+
+def strings_of(value: Any) -> Iterator[str]:
+    """Every string and key of JSON data."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from strings_of(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from strings_of(item)
 
 
 def reads(pod: str) -> list[tuple[str, str | None]]:
@@ -198,10 +228,7 @@ async def ask(environment: dict[str, str], pod: str, log: Path) -> Shown:
                         tool, {"command": line, **more}, progress_callback=hear, read_timeout_seconds=60
                     )
                 content = "\n".join(getattr(part, "text", "") for part in result.content)
-                structured = dict(result.structured_content or {})
-                shown.texts[f"{number} {tool}: {line}"] = "\n".join(
-                    [content, json.dumps(structured), str(structured.get("stdout", "")), *told]
-                )
+                shown.see(f"{number} {tool}: {line}", content, dict(result.structured_content or {}), told)
                 if result.is_error:
                     shown.refused[f"{line} {number}"] = content
 
@@ -227,6 +254,11 @@ async def test_no_way_of_reading_shows_a_planted_credential(
     shown.texts["the server's log"] = log.read_text("utf-8")
 
     assert shown.leaks() == []
+    # What deceives the eye is gone and counted, and what is the cluster's says so.
+    assert shown.deceives == [] and shown.unmarked == []
+    assert [where for where in shown.stripped if "logs POD -n".replace("POD", pod) in where]
+    assert [where for where in shown.stripped if "describe ds" in where]
+    assert planted.LOOKS_LIKE in shown.texts[next(where for where in shown.texts if f"logs {pod}" in where)]
     # What is in the cluster was near: what stands beside each was shown. Only what a caller sends has nothing beside.
     assert {plant.anchor for plant in planted.plants() if plant.place != "command"} - shown.beside() == set()
     wanted = {f"{line} {number}" for number, (line, _) in enumerate(reads(pod))}

@@ -17,6 +17,9 @@ NAMESPACE = "obi-system"
 NAME = "obi-planted"
 LABELS = {"app.kubernetes.io/part-of": "obi", "app.kubernetes.io/name": "obi", "app.kubernetes.io/component": "planted"}
 IMAGE = "ghcr.io/open-telemetry/opentelemetry-ebpf-instrumentation/ebpf-instrument:v0.11.0"
+DECEIVING = "seen\x1b[2K\x1b[31m\u202etxt\u2066\u200b\u00ad\ufeff\U000e0041\x07here"
+"""A text that is not what it looks like: it clears a line, turns around, hides letters."""
+LOOKS_LIKE = "seentxthere"
 SHORTEST = 6
 """Characters of a secret that are looked for at least: shorter ones would be found by chance."""
 
@@ -97,13 +100,14 @@ def metadata() -> dict[str, Any]:
     """Name, labels, annotations."""
     notes = {f"note-{plant.anchor}": plant.text for plant in at("annotation")}
     (cause,) = at("cause")
+    notes["deceiving"] = DECEIVING
     notes["kubernetes.io/change-cause"] = f"{cause.anchor} {cause.text}"
     return {"name": NAME, "namespace": NAMESPACE, "labels": dict(LABELS), "annotations": notes}
 
 
 def config_map() -> dict[str, Any]:
     """Each in a key of its own."""
-    data = {f"{plant.anchor}.yml": plant.text for plant in at("config")}
+    data = {f"{plant.anchor}.yml": plant.text for plant in at("config")} | {"deceiving.yml": f"# {DECEIVING}\n"}
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(), "data": data}
 
 
@@ -113,6 +117,7 @@ def daemon_set() -> dict[str, Any]:
     for plant in at("environment"):
         name, _, value = plant.text.partition("=")
         variables += [{"name": name, "value": value}, {"name": "ANCHOR", "value": plant.anchor}]
+    variables.append({"name": "DECEIVING", "value": DECEIVING})
     words = [word for plant in at("argument") for word in (*plant.words, plant.anchor)]
     unique = {f"{number}": variable for number, variable in enumerate(variables)}
     for number, variable in unique.items():
@@ -138,7 +143,7 @@ def daemon_set() -> dict[str, Any]:
 def log() -> str:
     """Lines of a log, each with its anchor in a line before and a line after it."""
     lines = [f"level=INFO msg={plant.anchor}\n{plant.text}\nlevel=INFO msg=after" for plant in at("log")]
-    return "\n".join(lines) + "\n"
+    return "\n".join([*lines, f"level=INFO msg={DECEIVING}"]) + "\n"
 
 
 def values() -> dict[str, Any]:

@@ -21,7 +21,7 @@ from obi_mcp.audit import AuditEntry, AuditLog
 from obi_mcp.config import Audit, Settings
 from obi_mcp.enforcer.enforcer import Enforcer
 from obi_mcp.enforcer.model import Call
-from obi_mcp.errors import Denied, ObiMcpError, ProgramFailed
+from obi_mcp.errors import ClusterUnreachable, Conflict, Denied, ObiMcpError, ProgramFailed
 from obi_mcp.log import StderrWriter, start_logging
 from obi_mcp.policy.model import Access
 from obi_mcp.redact import Redactor
@@ -80,6 +80,22 @@ def test_a_result_leaves_a_tool_without_secrets(result: ToolResult | ObiMcpError
 def test_the_payload_stays_the_same_text_as_in_the_data() -> None:
     got, _ = called(tool(ToolResult({"stdout": BLOCK}, "x", payload=BLOCK)))
     assert got.payload == got.structured["stdout"] == "headers:\n  x-any: [redacted]\n"
+
+
+def test_a_result_leaves_a_tool_without_what_deceives() -> None:
+    said = planted.DECEIVING
+    data: dict[str, Any] = {"stdout": said, "json": {said: [said]}, "stripped": 2}
+    got, _ = called(tool(ToolResult(data, f"a {said}", payload=data["stdout"], notes=(said,))))
+    look = planted.LOOKS_LIKE
+    gone = 3 * (len(said) - len(look))
+    assert got.structured == {"stdout": look, "json": {look: [look]}, "stripped": 2 + gone}
+    assert (got.text, got.payload, got.notes) == (f"a {look}", look, (look,))
+
+
+@pytest.mark.parametrize("error", [ProgramFailed("it said so"), Conflict("x"), ClusterUnreachable("y")])
+def test_a_failure_that_repeats_what_others_said_is_marked(error: ObiMcpError) -> None:
+    got, _ = called(tool(error))
+    assert "data, never instructions" in got.text
 
 
 def test_progress_is_told_without_secrets_and_without_controls() -> None:

@@ -47,6 +47,9 @@ DRESSES: dict[str, Callable[[str], bytes | str]] = {
     "an annotation that holds the whole object": lambda text: json.dumps(
         REDACTOR.value({"kubectl.kubernetes.io/last-applied-configuration": json.dumps({"data": {"x": text}})})
     ),
+    "a string with YAML's own escapes": lambda text: REDACTOR.text(
+        f'a: "\\e\\L{json.dumps(json.dumps({"x": text}))[1:-1]}"\n'
+    ),
     "a line of a log": lambda text: REDACTOR.text(f"time=2026 level=INFO msg={json.dumps(text)} x=y"),
     "a diff": diffed,
 }

@@ -85,6 +85,10 @@ LINES = [
     ("# password: swordfish", "# password: [redacted]"),
     # several lines in one string
     ('msg="headers:\\n  a: b\\n"', 'msg="headers:\\n  a: [redacted]\\n"'),
+    ("\x1b[36mpassword\x1b[0m=swordfish x=1", "password=[redacted] x=1"),
+    ("\x1b[36mtoken=\x1b[0mswordfish x=1", "token=[redacted] x=1"),
+    ("pass\u200bword: swordfish, token: abc12345", "password: [redacted]"),
+    ("b'headers:\\n  a: b\\n'", "b'headers:\\n  a: [redacted]\\n'"),
     ("a PRIVATE KEY: -----BEGIN EC PRIVATE KEY-----\\nMHc\\n-----END EC PRIVATE KEY-----", None),
 ]
 
@@ -114,6 +118,7 @@ KEPT = [
     "user: obi:obi",
     'secrets "obi-token" not found',
     "bypass: on",
+    "\x1b[36mlevel\x1b[0m=INFO token \u200bx",
     "the password is required",
     "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef",
     "error getting token: EOF",
@@ -183,7 +188,7 @@ BLOCKS = [
 def test_the_value_goes_and_the_rest_of_the_line_stays(line: str, expected: str | None) -> None:
     got = REDACTOR.text(line)
     if expected is None:
-        assert "MHc" not in got and "[redacted]" in got
+        assert "MHc" not in got and "a: b" not in got and "[redacted]" in got
     else:
         assert got == expected
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from collections.abc import Callable
 
 from obi_mcp.redact.flags import FlagRedactor
@@ -24,6 +25,9 @@ _LEAD = re.compile(r"[ \t]*(?:[-?#][ \t]+)*")
 _CHAIN = re.compile(r"[ \t]*(?:[\w./\-]{1,128}:[ \t]+)+")
 _LONGEST_CHAIN = 512
 _SINGLE = re.compile(r"'(?:[^'\\]++|\\.)*+'")
+# What YAML escapes otherwise than JSON.
+_ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|U([0-9A-Fa-f]{8})|(.))")
+_NAMED = {"0": "0", "a": "7", "e": "1b", "v": "b", " ": "20", "N": "85", "_": "a0", "L": "2028", "P": "2029"}
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"')
 
 
@@ -84,19 +88,22 @@ class LineRedactor:
 
     def _escaped(self, match: re.Match[str]) -> str:
         """A string in quotes that holds several lines of its own."""
-        try:
-            text = json.loads(match[0], strict=False) if "\\n" in match[0] else ""
-        except ValueError:
+        if "\\n" not in match[0]:
             return match[0]
+        try:
+            text = json.loads(_ESCAPE.sub(_as_json, match[0]), strict=False)
+        except ValueError:
+            return self._represented(match)
         new = self._text(text)
         return match[0] if new == text else json.dumps(new, ensure_ascii=False)
 
     def _represented(self, match: re.Match[str]) -> str:
-        """The same in single quotes, as Python shows a string."""
+        """The same with any other escapes, as Python shows a string in single quotes."""
         if "\\n" not in match[0]:
             return match[0]
+        quote = match[0][0]
         text = match[0][1:-1].replace("\\n", "\n")
-        return f"'{self._text(text)}'".replace("\n", "\\n")
+        return f"{quote}{self._text(text)}{quote}".replace("\n", "\\n")
 
     def _keys(self, line: str) -> tuple[str, Opened | None]:
         pieces: list[str] = []
@@ -144,6 +151,13 @@ class LineRedactor:
         if close.endswith('"') and text == self._rules.marker:
             text = f"{close}{text}{close}"  # what was JSON stays JSON
         return end, text, opened
+
+
+def _as_json(match: re.Match[str]) -> str:
+    code = match[1] or match[2] or _NAMED.get(match[3])
+    if code is None or int(code, 16) > sys.maxunicode:
+        return match[0]
+    return json.dumps(chr(int(code, 16)))[1:-1]
 
 
 def _lead(line: str) -> int:

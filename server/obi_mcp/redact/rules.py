@@ -13,7 +13,7 @@ _SEPARATORS = re.compile(r"[-_./ ]")
 _LAST_WORD = re.compile(r"[A-Z]?[a-z0-9]+$|[A-Z0-9]+$")
 # After a name: its value; or, where the name is itself a value, "value" on this line or the end of the line; or, where
 # it may be a flag, a blank and something.
-_KEY_END = rb"(?:\\*[\"']?(?:[ \t]{0,8}[:=]|,?[ \t]*(?:\r?\n|\\*[\"']?value)|,?[ \t]+\S)|\\+[nr])"
+_KEY_END = rb"(?:\\*[\"']?(?:[ \t]{0,8}[:=]|,?[ \t]*(?:\r?\n|\\*[\"']?value)|,?[ \t]+\S)|\\+[nr]|\x1b)"
 _GO_LOGIN = re.compile(r"[^\s\"'/@:]{1,128}:[^\s\"'@]{1,256}(?=@(?:tcp|unix)\()")
 _SHARED = 4
 _REMEMBERED_KEYS = 4096
@@ -69,7 +69,7 @@ class RedactionRules:
         words = "|".join(map(_loosely, [*names, *data["query"]]))
         flags = "|".join(map(_loosely, data["logins"]))
         self.words = re.compile(
-            rf"(?:{words})[\w.\-]{{0,64}}\\*[\"']?(?:(?:[ \t]{{0,8}}|%3)[:=d]|[ \t]+\S|\\n|,?[ \t]*\\*[\"']?value)"
+            rf"(?:{words})[\w.\-]{{0,64}}\\*[\"']?(?:(?:[ \t]{{0,8}}|%3)[:=d]|[ \t]+\S|\\n|\x1b|,?[ \t]*\\*[\"']?value)"
             rf"|private key|--?(?:{flags})[ \t\"',]|@(?:tcp|unix)\("
         )
 

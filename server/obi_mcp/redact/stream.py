@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from obi_mcp.redact.controls import strip_controls
 from obi_mcp.redact.document import DocumentState
 from obi_mcp.redact.line import LineRedactor
 from obi_mcp.redact.rules import RedactionRules
@@ -16,6 +17,9 @@ MAX_LINE_BYTES = 65_536
 _GUARD_BYTES = 8_192
 _PEM = re.compile(r"(-----BEGIN [A-Z0-9 ]{0,40}PRIVATE KEY[A-Z ]{0,10}-----)[^\"'\-]*(-----END [A-Z0-9 ]{0,40}-----)?")
 _PEM_BODY = re.compile(r"\s*(?:\S{1,64}\s+){0,2}[\"']?(?:[A-Za-z0-9+/=]{1,100}|[A-Za-z-]{3,20}: \S.{0,80})?[\"',]*\s*$")
+# A double-quoted string of YAML that goes on in the next line.
+_FOLDED = re.compile(r"[ \t]*+(?:-[ \t]+)*+[\w./\-\"']{1,256}:[ \t]++\"(?:[^\"\\]|\\.)*+\\?$")
+MAX_FOLDED_CHARACTERS = 4_194_304
 _VALUE_LINE = re.compile(rb"[ \t+\-]*[\"']?value[\"']?[ \t]*:")
 # A line of a key whose beginning is not in the text: `logs --tail=3` may begin within one. Of hexadecimal digits alone
 # it is a digest.
@@ -44,6 +48,8 @@ class TextStream:
         self._rules = rules
         self._diff = diff
         self._mark = ""
+        self._folded = ""
+        self._as_it_was = ("", "")
         self._lines = LineRedactor(rules, self._nested)
         self._document = DocumentState(rules)
         self._pending = b""
@@ -67,6 +73,7 @@ class TextStream:
         """The rest, at the end of the stream."""
         rest, self._pending = self._pending, b""
         self._take(rest)
+        self._unfold()
         if self._start is not None and self._start.held:
             self._leave_start(in_key=False)
         self._release()
@@ -117,6 +124,8 @@ class TextStream:
                 yield start
 
     def _busy(self) -> bool:
+        if self._diff:
+            return True
         return bool(self._open) or self._in_key or self._start is not None or self._document.holding
 
     def _one(self, data: bytes, at: int) -> int:
@@ -128,12 +137,28 @@ class TextStream:
 
     def _line(self, line: str) -> None:
         if self._diff:  # kubectl takes a Secret's data out of a diff itself
-            self._mark, line = _split_mark(line)
-            self._process(line)
+            self._diff_line(*_split_mark(line))
             return
         if self._start is not None and self._at_start(line):
             return
         self._document_line(line)
+
+    def _diff_line(self, mark: str, line: str) -> None:
+        """One line of a file; what YAML folds over several is one, for what is in its string tells what is secret."""
+        if self._folded and mark == self._mark and len(self._folded) < MAX_FOLDED_CHARACTERS:
+            self._folded = _unfolded(self._folded, line)
+        elif self._folded:
+            self._unfold()
+            self._mark, self._folded = mark, line
+        else:
+            self._mark, self._folded = mark, line
+        if not _FOLDED.match(self._folded.rstrip("\r\n")):
+            self._unfold()
+
+    def _unfold(self) -> None:
+        line, self._folded = self._folded, ""
+        if line:
+            self._process(line)
 
     def _document_line(self, line: str) -> None:
         action = self._document.see(line)
@@ -180,6 +205,11 @@ class TextStream:
     def _process(self, line: str) -> None:
         body = line.rstrip("\r\n")
         newline = line[len(body) :]
+        seen, hidden = strip_controls(body, halves=False)
+        if hidden:
+            # A colour between a name and its value hides neither. What is not changed goes on as it is, to be counted.
+            self._as_it_was = (seen + newline, body + newline)
+            body = seen
         if self._in_key and not self._leaves_key(body):
             return
         while self._open:
@@ -282,6 +312,8 @@ class TextStream:
         self._emit(line, mark)
 
     def _emit(self, line: str, mark: str | None = None) -> None:
+        if line == self._as_it_was[0]:
+            line = self._as_it_was[1]
         self._out.append(((self._mark if mark is None else mark) + line).encode("utf-8", "surrogateescape"))
 
 
@@ -290,6 +322,15 @@ def _split_mark(line: str) -> tuple[str, str]:
     if line[:1] in {" ", "+", "-"} and not line.startswith(("--- ", "+++ ")):
         return line[0], line[1:]
     return "", line
+
+
+def _unfolded(above: str, line: str) -> str:
+    """YAML's double-quoted strings: a backslash at the end joins lines, else their break is a blank."""
+    begun = above.rstrip("\r\n")
+    rest = line.lstrip(" \t")
+    if begun.endswith("\\"):
+        return begun[:-1] + (rest[1:] if rest.startswith("\\ ") else rest)
+    return f"{begun} {rest}"
 
 
 def _masked_line(line: str, marker: str) -> str:

@@ -9,7 +9,7 @@ from obi_mcp.audit import AuditEntry
 from obi_mcp.enforcer.model import Progress
 from obi_mcp.errors import InvalidArgument, ObiMcpError
 from obi_mcp.policy.model import Access
-from obi_mcp.redact import Redactor, strip_controls
+from obi_mcp.redact import Redactor, strip_controls, strip_values
 from obi_mcp.toolsets.arguments import check_arguments
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.rendering import render_error
@@ -57,24 +57,30 @@ async def _run(services: Services, spec: ToolSpec, call: ToolCall) -> ToolResult
 
 
 def _redacted(result: ToolResult) -> ToolResult:
-    """The result without secrets, whatever the tool took care of itself; a caller's own are repeated by decisions."""
-    redactor = Redactor.load()
-    structured = redactor.value(result.structured)
+    """The result without secrets and without what deceives, whatever the tool took care of itself; a caller's own
+    secrets are repeated by decisions."""
+    structured, stripped = strip_values(Redactor.load().value(result.structured))
+    if stripped and "stdout" in structured:
+        structured["stripped"] = structured.get("stripped", 0) + stripped
     printed = result.payload
     if printed is not None:
-        printed = structured["stdout"] if result.structured.get("stdout") is printed else redactor.text(printed)
+        printed = structured["stdout"] if result.structured.get("stdout") is printed else _plain(printed)
     return replace(
         result,
         structured=structured,
-        text=redactor.text(result.text),
+        text=_plain(result.text),
         payload=printed,
-        notes=tuple(map(redactor.text, result.notes)),
+        notes=tuple(map(_plain, result.notes)),
     )
+
+
+def _plain(text: str) -> str:
+    return strip_controls(Redactor.load().text(text))[0]
 
 
 def _redacted_progress(progress: Progress) -> Progress:
     async def report(done: float, total: float | None, message: str) -> None:
-        await progress(done, total, strip_controls(Redactor.load().text(message))[0])
+        await progress(done, total, _plain(message))
 
     return report
 
