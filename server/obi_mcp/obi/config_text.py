@@ -99,7 +99,7 @@ def _too_deep(text: str, loader: Any) -> Problem | None:
     for event in yaml.parse(text, Loader=loader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAX_DEPTH:
-            return Problem("too much nesting", event.start_mark.line + 1, event.start_mark.column + 1, "yaml.bomb")
+            return Problem("too much nesting", *_place(event), "yaml.bomb")
     return None
 
 

@@ -80,7 +80,7 @@ def test_a_typo_comes_before_its_consequence() -> None:
         "# " + "x" * MAX_BYTES,
         "a: " + "[" * 200_000,
         "- " * 100_000,
-        "a: " + "${A:-" * 40_000 + "[",
+        "a: " + "${A:-" * 40_000 + "\nb: [",
     ],
     ids=["a billion laughs", "deep", "long", "deeper than libyaml bears", "dashes", "open references"],
 )  # fmt: skip

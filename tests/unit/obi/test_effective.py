@@ -187,7 +187,7 @@ def test_variables_belong_to_programs_and_versions(name: str, program: Any, vers
 def test_every_key_and_variable_has_a_source() -> None:
     keys = known_keys()
     assert all(address.startswith("https://") for address in keys.sources.values())
-    seen = [entry.seen for entry in (*keys.keys.values(), *keys.variables.values())]
+    seen = [facts.seen for facts in keys.keys.values()] + [entry.seen for entry in keys.variables.values()]
     assert all(entry.versions and set(entry.versions) <= set(keys.sources) for entry in seen)
     raw = json.loads((shipped_policy() / "obi" / "keys.json").read_text("utf-8"))
     assert len(raw["keys"]) > 700
