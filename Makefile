@@ -61,7 +61,7 @@ image-test: setup ## build the image, start a Docker daemon, play the demo throu
 	$(BIN)/pytest -q -m image tests/image
 
 image-verify: venv ## build the image again, from nothing but downloads, and explain any difference to build/image (FRESH=1: Go programs, too)
-	$(BIN)/python image/verify.py $(addprefix --platform ,$(PLATFORM)) $(if $(FRESH),--fresh)
+	$(BIN)/python image/verify.py $(addprefix --platform ,$(PLATFORM)) $(if $(WITH_OBI),--with-obi "$(WITH_OBI)") $(if $(WITH_ANALYSIS),--with-analysis) $(if $(FRESH),--fresh)
 
 image-lock: venv ## pin the Debian packages that there are now in image/debian.lock
 	$(BIN)/python image/build.py --lock

@@ -42,10 +42,16 @@ def _config(place: Path, image: layout.Image) -> dict[str, Any]:
 
 
 def _of_settings(one: dict[str, Any], other: dict[str, Any]) -> Iterator[str]:
-    first, second = ({**one["config"], "created": one["created"]}, {**other["config"], "created": other["created"]})
+    first, second = _flat(one), _flat(other)
     for name in sorted({*first, *second}):
         if first.get(name) != second.get(name):
             yield f"setting {name}: {first.get(name)} and {second.get(name)}"
+
+
+def _flat(config: dict[str, Any]) -> dict[str, Any]:
+    process = dict(config["config"])
+    labels = {f"Labels {name}": value for name, value in (process.pop("Labels", None) or {}).items()}
+    return {**process, **labels, "created": config["created"]}
 
 
 def _of_layers(first: Path, one: str, second: Path, other: str) -> Iterator[str]:

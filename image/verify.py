@@ -32,7 +32,7 @@ def main() -> int:
         return 2
     differing = 0
     with tempfile.TemporaryDirectory(prefix="obi-mcp-verify-") as place:
-        _build_again(Path(place), built, fresh=arguments.fresh)
+        _build_again(Path(place), built, arguments)
         for name in built:
             first, second = arguments.output / f"linux-{name}", Path(place) / "out" / f"linux-{name}"
             found = differences(first, second)
@@ -42,15 +42,17 @@ def main() -> int:
     return 1 if differing else 0
 
 
-def _build_again(place: Path, platforms: list[str], *, fresh: bool) -> None:
+def _build_again(place: Path, platforms: list[str], arguments: argparse.Namespace) -> None:
     """Run the build with a cache of its own. Raises: SystemExit with what it said when it fails."""
     known, cache = cache_root(), place / "cache/obi-mcp"
     (cache / "programs").mkdir(parents=True)
     (cache / "image").symlink_to(known.parent / "image")  # downloads, each under its hash
-    for entry in known.iterdir() if not fresh else ():
+    for entry in known.iterdir() if not arguments.fresh else ():
         if entry.is_dir() and entry.name.startswith(tuple(f"{name}-" for name in _SLOW)):
             (cache / "programs" / entry.name).symlink_to(entry)
     words = [word for name in platforms for word in ("--platform", name)]
+    words += ["--with-obi", str(arguments.with_obi)] if arguments.with_obi else []
+    words += ["--with-analysis"] if arguments.with_analysis else []
     argv = [sys.executable, str(PROJECT / "image/build.py"), "--output", str(place / "out"), *words]
     done = subprocess.run(
         argv, env=os.environ | {"XDG_CACHE_HOME": str(place / "cache")}, stdout=subprocess.PIPE, check=False
@@ -63,6 +65,8 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--output", type=Path, default=PROJECT / "build/image", help="what is verified (build/image)")
     parser.add_argument("--platform", action="append", choices=tuple(PLATFORMS), help="may be repeated (all)")
+    parser.add_argument("--with-obi", type=Path, metavar="PATH", help="as it was built with")
+    parser.add_argument("--with-analysis", action="store_true", help="as it was built with")
     parser.add_argument("--fresh", action="store_true", help="build kubectl, helm and jq again, too")
     arguments = parser.parse_args()
     arguments.platform = arguments.platform or list(PLATFORMS)
