@@ -14,6 +14,7 @@ from obi_mcp.policy.effects import AgentEnd, ApprovedEffect, ConfigRead, ConfigW
 
 MAX_CONFIG_BYTES = 1_048_576
 _MORE_S = 5.0
+_POLL_S = 0.005
 
 
 async def end_agent(approved: ApprovedEffect[AgentEnd], *, grace_s: float = GRACE_S) -> Record | None:
@@ -22,6 +23,7 @@ async def end_agent(approved: ApprovedEffect[AgentEnd], *, grace_s: float = GRAC
     Raises: ProgramFailed when the keeper does not answer.
     """
     directory = Path(approved.effect.directory)
+    before = read_record(directory)
     folder = os.open(directory, os.O_PATH | os.O_CLOEXEC)
     try:
         async with asyncio.timeout(grace_s + _MORE_S):
@@ -29,6 +31,8 @@ async def end_agent(approved: ApprovedEffect[AgentEnd], *, grace_s: float = GRAC
             writer.write(f"stop {grace_s:g}".encode())
             await reader.read()
             writer.close()
+            while kept(before):  # it has said goodbye and is about to go
+                await asyncio.sleep(_POLL_S)
     except (OSError, TimeoutError) as error:
         raise ProgramFailed(
             f"the keeper of the agent does not answer: {error}", "obi_get_status says what lives"

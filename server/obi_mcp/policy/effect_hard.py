@@ -102,6 +102,8 @@ KERNEL_PATHS = (
 _WRITABLE = frozenset({"/sys/fs/bpf"})
 _BEYLA, _OBI = "BEYLA_", "OTEL_EBPF_"
 _CONFIG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}\.(?:ya?ml|json)")
+_OWN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}\.ya?ml")
+"""In the server's own directory: ``agent.json`` there says what is to be signalled, and is nobody's to write."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +145,7 @@ def _config_text(effect: Any, scope: Scope, host: Host) -> Iterator[HardRefusal]
 
 def _own_config(effect: Any, scope: Scope, host: Host) -> Iterator[HardRefusal]:
     path = effect.path if isinstance(effect, ConfigWrite) else effect.config_path
-    if not host.directory or os.path.dirname(path) != host.directory or not _CONFIG_NAME.fullmatch(_name(path)):
+    if not host.directory or os.path.dirname(path) != host.directory or not _OWN_NAME.fullmatch(_name(path)):
         yield HardRefusal(
             "hard.path", f"{path!r} is no configuration file in {host.directory or 'a directory of ours'}"
         )
@@ -153,7 +155,8 @@ def _readable_config(effect: Any, scope: Scope, host: Host) -> Iterator[HardRefu
     path = effect.path
     known = tuple(filter(None, (host.directory, *host.config_directories)))
     inside = any(path.startswith(directory.rstrip("/") + "/") for directory in known)
-    if not inside or ".." in path.split("/") or not _CONFIG_NAME.fullmatch(_name(path)):
+    name = _OWN_NAME if os.path.dirname(path) == host.directory else _CONFIG_NAME
+    if not inside or ".." in path.split("/") or not name.fullmatch(_name(path)):
         yield HardRefusal(
             "hard.path", f"{path!r} is no configuration file (.yaml, .yml, .json) in {', '.join(known) or 'any place'}"
         )
@@ -218,7 +221,7 @@ def _mounts(effect: Any, scope: Scope, host: Host) -> Iterator[HardRefusal]:
 def _may_mount(source: str, read_only: bool, host: Host) -> bool:
     if source in KERNEL_PATHS:
         return read_only or source in _WRITABLE
-    ours = bool(host.directory) and os.path.dirname(source) == host.directory and _CONFIG_NAME.fullmatch(_name(source))
+    ours = bool(host.directory) and os.path.dirname(source) == host.directory and _OWN_NAME.fullmatch(_name(source))
     allowed = any(source == path or source.startswith(path.rstrip("/") + "/") for path in host.mounts)
     return read_only and (bool(ours) or allowed)
 
