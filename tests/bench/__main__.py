@@ -60,7 +60,7 @@ def _measure(*, with_cluster: bool) -> tuple[list[Row], list[str]]:
             files = ServerFiles(Path(directory))
             programs = program_directory()
             write_config(files, place, programs)
-            ground = Ground(files.config, f"{programs}/kubectl", place.sandbox.kubeconfig)
+            ground = Ground(files.config, programs, place.sandbox.kubeconfig)
             asyncio.run(asyncio.wait_for(_with_cluster(ground, place.sandbox, rows, failures), MOST_S))
     return rows, failures
 
@@ -85,6 +85,7 @@ async def _with_cluster(ground: Ground, sandbox: Sandbox, rows: list[Row], failu
         await take("warm read", lambda: reading.warm_read(ground, raw[0].value if raw else float("nan")))
         await take("calls at once", lambda: serving.together(wire))
         await take("a big log", lambda: reading.big_log(wire, sandbox))
+        await take("a big list", lambda: reading.big_list(sandbox, ground.programs))
         await take("memory", lambda: serving.used_memory(wire))
 
 

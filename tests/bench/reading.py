@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -92,6 +95,26 @@ async def big_log(wire: Wire, sandbox: Sandbox) -> tuple[Row, ...]:
     return (
         Row(f"{LOG_MB} MB of logs through jq, memory", grown, "MB", Bar(16), f"growth of the server's peak; {note}"),
         Row(f"{LOG_MB} MB of logs through jq, time", took, "s"),
+    )
+
+
+async def big_list(sandbox: Sandbox, programs: str) -> tuple[Row, ...]:
+    """A recorded list of LOG_MB through jq: what the memory of the process that treats it grows by."""
+    name = next(iter(sandbox.facts["obi"]["pods_by_node"].values()))
+    pod = sandbox.api.get(f"/api/v1/namespaces/observability/pods/{name}").require("a pod to record")
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "item.json").write_text(json.dumps({"apiVersion": "v1", "kind": "Pod", **pod}))
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "tests.bench.passing", folder, programs, stdout=asyncio.subprocess.PIPE
+        )
+        out, _ = await process.communicate()
+    if process.returncode != 0:
+        raise OSError(f"passing a recorded list ended with {process.returncode}")
+    found = json.loads(out)
+    note = f"recorded, {found['items']:,} pods, {found['printed']} of them OBI's; growth of the peak"
+    return (
+        Row(f"{LOG_MB} MB of a list through jq, memory", found["grown_mb"], "MB", Bar(16), note),
+        Row(f"{LOG_MB} MB of a list through jq, time", found["seconds"], "s"),
     )
 
 

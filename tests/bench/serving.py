@@ -29,8 +29,12 @@ class Ground:
     """Where measuring is done: the server's configuration, and kubectl with its cluster for comparison."""
 
     config: Path
-    kubectl: str
+    programs: str
     kubeconfig: Path
+
+    @property
+    def kubectl(self) -> str:
+        return f"{self.programs}/kubectl"
 
 
 async def start_up(ground: Ground) -> tuple[Row, ...]:

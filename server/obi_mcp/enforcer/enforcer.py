@@ -79,8 +79,8 @@ class Enforcer:
         self._redactor = runner.redactor if runner else Redactor.load()
         self._runner = runner or Runner.for_settings(settings, self._redactor)
         self._channels = Channels(settings, self._runner)
-        # The runner's places are for commands; these are for calls, whose checks and answers take the event loop.
-        self._calls = Places(settings.limits.max_children, settings.limits.max_waiting)
+        # The runner's places are for commands; these are for calls, half of which are checked while others run.
+        self._calls = Places(2 * settings.limits.max_children, settings.limits.max_waiting)
         self._charts = ChartStore.of(settings.programs.chart_store, policy.scope)
 
     def explain(self, call: Call) -> Decision:
