@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from obi_mcp.telemetry.extent import MAX_MESSAGES, MAX_NODES, within_messages, within_nodes
 from obi_mcp.telemetry.tables import Signal
 
 if TYPE_CHECKING:
@@ -89,8 +90,10 @@ def read_message(signal: Signal, encoding: Encoding, body: bytes) -> Message | R
         from google.protobuf.message import DecodeError
 
         try:
+            if not within_messages(signal, body):
+                return Refusal(413, f"a request has at most {MAX_MESSAGES:,} messages; send smaller batches")
             message.ParseFromString(body)
-        except DecodeError:
+        except (DecodeError, ValueError):
             return Refusal(400, f"the body is no protobuf message of {type(message).__name__}")
         return message
     return _read_json(message, body)
@@ -117,6 +120,8 @@ def _read_json(message: Message, body: bytes) -> Message | Refusal:
         data = json.loads(body)
         if not isinstance(data, dict):
             return Refusal(400, "the body is no JSON object")
+        if not within_nodes(data):
+            return Refusal(413, f"a request has at most {MAX_NODES:,} objects and lists; send smaller batches")
         _respell_identities(data)
         json_format.ParseDict(data, message, ignore_unknown_fields=True)
     except (json_format.ParseError, ValueError, RecursionError) as error:

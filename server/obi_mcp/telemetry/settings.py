@@ -32,8 +32,8 @@ class CaptureSettings:
     max_disk_bytes: int = 256 * 1024 * 1024
     max_body_bytes: int = 4 * 1024 * 1024
     """One request as it comes."""
-    max_decoded_bytes: int = 16 * 1024 * 1024
-    """One request after decompression."""
+    max_decoded_bytes: int = 4 * 1024 * 1024
+    """One request after decompression; parsed it may take thirty times as much."""
     max_pending_bytes: int = 32 * 1024 * 1024
     """Requests that are being read or wait to be stored; further ones get 429."""
     body_within_s: float = 10.0
