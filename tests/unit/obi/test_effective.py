@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -191,6 +192,23 @@ def test_every_key_and_variable_has_a_source() -> None:
     assert all(entry.versions and set(entry.versions) <= set(keys.sources) for entry in seen)
     raw = json.loads((shipped_policy() / "obi" / "keys.json").read_text("utf-8"))
     assert len(raw["keys"]) > 700
+
+
+def test_every_v2_key_says_where_it_was_read() -> None:
+    def below(name: str, prefix: str, above: tuple[str, ...]) -> Iterator[str]:
+        for key, kind in config_schema("v2").shapes[name].items():
+            path, inner = prefix + key, kind
+            yield path
+            while inner.startswith(("list ", "map ")):
+                path += "[]" if inner.startswith("list ") else ".*"
+                inner = inner.split(" ", 1)[1]
+            if inner.startswith("@") and inner[1:] not in above:
+                yield from below(inner[1:], f"{path}.", (*above, inner[1:]))
+
+    data = json.loads((shipped_policy() / "obi" / "keys-v2.json").read_text("utf-8"))
+    assert set(below("Config", "", ())) == set(data["keys"])
+    assert all(sources and set(sources) <= set(data["sources"]) for sources in data["keys"].values())
+    assert all(address.startswith("https://") for address in data["sources"].values())
 
 
 def test_beylas_keys_are_not_obis() -> None:
