@@ -12,6 +12,7 @@ from obi_mcp.cli import findings
 from obi_mcp.cli.arguments import VerbParser, add_settings_flags, settings_from
 from obi_mcp.cli.findings import Finding
 from obi_mcp.cli.findings_confinement import sandbox_findings
+from obi_mcp.cli.findings_local import local_findings
 from obi_mcp.config import Audit, Settings
 from obi_mcp.errors import ObiMcpError
 from obi_mcp.log import StderrWriter
@@ -45,6 +46,7 @@ def look(settings: Settings) -> list[Finding]:
     policy_holds = found[-1].severity == "ok"
     found.extend(findings.kubeconfig_findings(settings, os.environ))
     found.extend(_asked(settings) if policy_holds else [])
+    found.extend(local_findings(settings, os.environ))
     found.append(findings.chart_finding(settings))
     found.append(findings.audit_finding(settings))
     found.extend(findings.limit_findings(settings))
