@@ -29,19 +29,21 @@ def kubeconfig(sandbox: Sandbox, programs_bin: Path, directory: Path, access: st
     """Applies the rights of that level as administrator, and gives a kubeconfig of the account."""
     command = [sys.executable, "-m", "obi_mcp", "rbac", "--access", access, "--namespace", SPACE, "--everywhere"]
     made = subprocess.run(command, capture_output=True, text=True, check=True)
-    admin = {"env": {**os.environ, "KUBECONFIG": str(sandbox.kubeconfig)}, "capture_output": True, "text": True}
-    kubectl = str(programs_bin / "kubectl")
+    environment = {**os.environ, "KUBECONFIG": str(sandbox.kubeconfig)}
+
+    def kubectl(*words: str, stdin: str = "") -> str:
+        done = subprocess.run(
+            [programs_bin / "kubectl", *words], env=environment, input=stdin, capture_output=True, text=True, check=True
+        )
+        return done.stdout.strip()
+
     # Whatever a level before had must not help this one.
-    subprocess.run(
-        [kubectl, "delete", "clusterrole,clusterrolebinding", "obi-mcp", "--ignore-not-found"], check=True, **admin
-    )
-    subprocess.run(
-        [kubectl, "delete", "role,rolebinding", "obi-mcp", "-n", SPACE, "--ignore-not-found"], check=True, **admin
-    )
-    subprocess.run([kubectl, "apply", "-f", "-"], input=made.stdout, check=True, **admin)
-    token = subprocess.run([kubectl, "create", "token", "obi-mcp", "-n", SPACE], check=True, **admin)
+    kubectl("delete", "clusterrole,clusterrolebinding", "obi-mcp", "--ignore-not-found")
+    kubectl("delete", "role,rolebinding", "obi-mcp", "-n", SPACE, "--ignore-not-found")
+    kubectl("apply", "-f", "-", stdin=made.stdout)
+    token = kubectl("create", "token", "obi-mcp", "-n", SPACE)
     config: dict[str, Any] = yaml.safe_load(sandbox.kubeconfig.read_text())
-    config["users"] = [{"name": config["users"][0]["name"], "user": {"token": token.stdout.strip()}}]
+    config["users"] = [{"name": config["users"][0]["name"], "user": {"token": token}}]
     path = directory / f"kubeconfig-{access}"
     path.write_text(yaml.safe_dump(config))
     path.chmod(0o600)
