@@ -27,6 +27,23 @@ INITIALIZE = {
     "method": "initialize",
     "params": {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}},
 }
+INITIALIZED = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+ENDLESS = {
+    "jsonrpc": "2.0",
+    "id": 2,
+    "method": "tools/call",
+    "params": {
+        "name": "obi_kubectl",
+        "arguments": {"command": "kubectl version --client -o json | jq 'until(false; .)'"},
+    },
+}
+KUBECONFIG = {
+    "current-context": "nowhere",
+    "contexts": [{"name": "nowhere", "context": {"cluster": "nowhere", "user": "nobody"}}],
+    "clusters": [{"name": "nowhere", "cluster": {"server": "https://192.0.2.1"}}],
+    "users": [{"name": "nobody", "user": {"token": "none"}}],
+}
+PROCESSES = "import pathlib; print(*(p.read_text().strip() for p in pathlib.Path('/proc').glob('[0-9]*/comm')))"
 WITHIN_S = 30.0
 
 pytestmark = pytest.mark.image
@@ -75,22 +92,30 @@ def test_the_demo_plays_in_a_container(daemon: DockerDaemon, built: Built, sandb
 
 
 @pytest.mark.parametrize("init", [(), ("--init",)], ids=["as process 1", "below tini"])
-def test_docker_stop_ends_it_before_it_would_be_killed(
-    daemon: DockerDaemon, built: Built, init: tuple[str, ...]
+def test_docker_stop_ends_it_and_what_runs_before_they_would_be_killed(
+    daemon: DockerDaemon, built: Built, tmp_path: Path, init: tuple[str, ...]
 ) -> None:
-    argv = [str(daemon.bin / "docker"), "run", "-i", "--network=none", *init, *HARDENED, built.reference]
+    kubeconfig = tmp_path / "kubeconfig"
+    kubeconfig.write_text(json.dumps(KUBECONFIG), encoding="utf-8")
+    flags = ("--name=stopped", "--network=none", *init, *HARDENED, f"--volume={kubeconfig}:/kube/config:ro")
     client = subprocess.Popen(
-        argv, env=daemon.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [str(daemon.bin / "docker"), "run", "-i", *flags, built.reference],
+        env=daemon.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     assert client.stdin is not None and client.stdout is not None
-    client.stdin.write(json.dumps(INITIALIZE) + "\n")
+    client.stdin.write("".join(f"{json.dumps(message)}\n" for message in (INITIALIZE, INITIALIZED, ENDLESS)))
     client.stdin.flush()
     assert json.loads(client.stdout.readline())["result"]["serverInfo"]["name"] == "obi-mcp"
-    container = daemon.docker("ps", "-q").stdout.strip()
-    daemon.docker("stop", "--time=2", container)
-    state = json.loads(daemon.docker("inspect", "--format={{json .State}}", container).stdout)
+    look = ("exec", "stopped", "/usr/bin/python3.11", "-I", "-c", PROCESSES)
+    wait_until(lambda: "jq" in daemon.docker(*look).stdout.split())
+    daemon.docker("stop", "--time=2", "stopped")
+    state = json.loads(daemon.docker("inspect", "--format={{json .State}}", "stopped").stdout)
     client.communicate()
-    daemon.docker("rm", container)
+    daemon.docker("rm", "stopped")
     assert (state["Status"], state["ExitCode"]) == ("exited", 0)  # killed after two seconds it would be 137
     assert client.returncode == 0
 
