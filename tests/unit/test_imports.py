@@ -44,6 +44,7 @@ HOMES = {
     "yaml": {
         "config_yaml.py",
         "obi/config_text.py",
+        "obi/splice.py",
         "policy/yaml_reader.py",
         "policy/yaml_writer.py",
         "policy/loader.py",
