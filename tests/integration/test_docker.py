@@ -144,6 +144,43 @@ def test_obi_runs_in_a_container_shows_real_flows_and_leaves_nothing(place: Grou
     ]
 
 
+def test_a_changed_configuration_takes_effect_and_a_wrong_one_leaves_the_old_container_running(
+    place: Ground, audit: Path
+) -> None:
+    docker = place.daemon.docker
+
+    def identity() -> str:
+        return docker("ps", "-q", "--no-trunc", "--filter=name=^obi$").stdout.strip()
+
+    async def work(call: Call) -> None:
+        assert (await call("deploy", **DEPLOY)).structured["ready"] is True
+        first = identity()
+
+        changed = CONFIG.replace("prometheus_export: {", "prometheus_export: {path: /other, ")
+        replaced = await call("deploy", **{**DEPLOY, "config": changed}, replace=True)
+        assert replaced.structured["ready"] is True, replaced.text
+        second = identity()
+        assert second not in ("", first) and len(docker("ps", "-aq").stdout.split()) == 1
+        assert "path=/other" in docker("logs", "obi").stdout
+
+        mistyped = await call("deploy", **{**DEPLOY, "config": CONFIG.replace("network:", "netwrk:")}, replace=True)
+        assert mistyped.code == "invalid_document" and identity() == second
+        broken = CONFIG.replace(f"  agent_ip: {INSIDE}\n", "")
+        failed = await call("deploy", **{**DEPLOY, "config": broken}, replace=True)
+        assert failed.structured["ready"] is False and "taken back" in failed.structured["notes"][0], failed.text
+        assert "no default route" in failed.structured["problems"][0]["cause"]
+        await asyncio.to_thread(wait_until, lambda: identity() == second, "the old container")
+        assert len(docker("ps", "-aq").stdout.split()) == 1
+        denied = await call("deploy", **{**DEPLOY, "image": "alpine:3"}, replace=True)
+        assert denied.code == "denied" and identity() == second
+
+        docker("rm", "-f", "obi")
+        docker("create", "--name", "obi", "--network=none", OTHER_IMAGE)
+        assert (await call("deploy", **DEPLOY, replace=True)).code == "not_found"
+
+    session(place, audit, work, "non-destructive")
+
+
 def test_what_is_wrong_with_a_container_is_said_with_the_way_out(place: Ground, audit: Path) -> None:
     docker = place.daemon.docker
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from obi_mcp.config import Settings
-from obi_mcp.containers import failures, reading
+from obi_mcp.containers import failures, reading, replacing
 from obi_mcp.containers.address import Address, engine_address
 from obi_mcp.containers.creation import config_archive, create_arguments
 from obi_mcp.containers.model import Container, EngineFacts, Usage
@@ -90,6 +90,15 @@ class Engine:
             given_up.set()
             raise
 
+    async def settle(
+        self, approved: ApprovedEffect[ContainerRun], before: Container, made: Container, *, keep: bool
+    ) -> None:
+        """After a replacement: removes the old container where the new one is kept, else the new one, and the old one
+        is again as it was. Raises: EngineUnreachable, ProgramFailed, NotFound."""
+        if before.proof != approved.effect.replaces:
+            raise NotFound(before.name, None)
+        await self._ask(lambda client: replacing.settle(client, before, made, keep=keep))
+
     async def stop(self, approved: ApprovedEffect[ContainerStop]) -> Container:
         """Stops it, removes it where that was asked, and gives how it ended. Raises: NotFound, EngineUnreachable."""
         return await self._ask(lambda client: _stop(client, approved.effect))
@@ -160,9 +169,21 @@ class Engine:
         if (problem := failures.unfit(facts)) is not None:
             raise problem
         run = approved.effect
-        if (there := _inspect(client, run.name)) is not None:
+        there = _inspect(client, run.name)
+        if there is not None and there.id != run.replaces.id:
             raise _taken(there, self._is_ours(there))
         _ensure_image(client, run.image, given_up)
+        if there is not None:
+            replacing.step_aside(client, there)
+        try:
+            return self._made(client, approved, given_up)
+        except BaseException:
+            if there is not None:
+                replacing.come_back(client, there)
+            raise
+
+    def _made(self, client: APIClient, approved: ApprovedEffect[ContainerRun], given_up: threading.Event) -> Made:
+        run = approved.effect
         left_out: frozenset[str] = frozenset()
         for _ in range(_MAX_MISSING_MOUNTS):
             missing = _create_and_start(client, approved, left_out, given_up)

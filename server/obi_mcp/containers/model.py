@@ -8,6 +8,8 @@ from obi_mcp.policy.effects import ContainerProof
 
 DEFAULT_MEMORY_BYTES = 2 * 1024 * 1024 * 1024
 """OBI's BPF maps alone have been seen to take 340 MiB at the start."""
+NOBODY = ContainerProof()
+"""Whose place a container takes that takes nobody's."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 
 from obi_mcp.agent.asks import Asks, asks_of
 from obi_mcp.containers.failures import NEW_CAPABILITIES
-from obi_mcp.containers.model import DEFAULT_MEMORY_BYTES, EngineFacts
+from obi_mcp.containers.model import DEFAULT_MEMORY_BYTES, NOBODY, EngineFacts
 from obi_mcp.obi.capabilities import CapabilityFact, Feature, needed
-from obi_mcp.policy.effects import CONTAINER_CONFIG, CONTAINER_MARK, ContainerRun, Mount
+from obi_mcp.policy.effects import CONTAINER_CONFIG, CONTAINER_MARK, ContainerProof, ContainerRun, Mount
 from obi_mcp.policy.yaml_writer import to_yaml
 
 NEW_ENGINE = 23
@@ -35,6 +35,7 @@ class Wish:
     mounts: tuple[str, ...] = ()
     memory_bytes: int = DEFAULT_MEMORY_BYTES
     restart: str = "unless-stopped"
+    replaces: ContainerProof = NOBODY
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ def plan(wish: Wish, facts: EngineFacts | None = None, perf_event_paranoid: int 
         labels=tuple(sorted({**_LABELS, _CONFIG_LABEL: config_digest(wish.config)}.items())),
         restart=wish.restart,
         memory_bytes=wish.memory_bytes,
+        replaces=wish.replaces,
     )
     return Planned(effect, asks, () if wish.privileged else least.facts, tuple(_notes(effect, asks, facts)))
 

@@ -232,9 +232,9 @@ def _container_config(effect: Any, scope: Scope, host: Host) -> Iterator[HardRef
 
 
 def _container(effect: Any, scope: Scope, host: Host) -> Iterator[HardRefusal]:
-    proof: ContainerProof = effect.proof
-    if isinstance(effect, ContainerRead) and proof == ContainerProof():
-        return  # the list, of which only OBI's are shown
+    proof: ContainerProof = effect.replaces if isinstance(effect, ContainerRun) else effect.proof
+    if proof == ContainerProof() and isinstance(effect, ContainerRead | ContainerRun):
+        return  # the list, of which only OBI's are shown; or a container that takes nobody's place
     # A label alone is anybody's to put on, and an image alone anybody's to run: both together are ours.
     name = proof.name or proof.id or "it"
     if not proof.id or not is_obi_image(proof.image, scope):
@@ -260,6 +260,6 @@ _JUDGES: Mapping[str, tuple[_Judge, ...]] = {
     AgentEnd.kind: (_own_directory,),
     AgentSignal.kind: (_proof,),
     ContainerRead.kind: (_container,),
-    ContainerRun.kind: (_image, _privileged, _mounts, _environment, _container_config),
+    ContainerRun.kind: (_image, _privileged, _mounts, _environment, _container_config, _container),
     ContainerStop.kind: (_container,),
 }

@@ -234,6 +234,8 @@ class ContainerRun(Effect):
     memory_bytes: int = 0
     user: str = ""
     read_only: bool = False
+    replaces: ContainerProof = ContainerProof()
+    """The container of the same name that goes when this one is ready, and comes back when it is not."""
 
     @property
     def target(self) -> str:
@@ -242,6 +244,7 @@ class ContainerRun(Effect):
     @property
     def line(self) -> str:
         parts = [self.kind, self.name, self.image]
+        parts += [f"instead of {self.replaces.id[:12]}"] if self.replaces.id else []
         parts += ["privileged"] if self.privileged else [f"cap:{name}" for name in self.capabilities]
         parts += [f"mount:{mount.source}{'' if mount.read_only else ':rw'}" for mount in self.mounts]
         return " ".join(parts) + (f" sha256:{digest(self.config)}" if self.config else "")
@@ -298,6 +301,7 @@ _PROOFS: Mapping[tuple[str, str], type] = {
     ("agent-signal", "proof"): ProcessProof,
     ("agent-signal", "seen"): ProcessProof,
     ("container-read", "proof"): ContainerProof,
+    ("container-run", "replaces"): ContainerProof,
     ("container-stop", "proof"): ContainerProof,
 }
 

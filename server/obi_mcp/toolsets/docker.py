@@ -74,7 +74,17 @@ def _deploy() -> ToolSpec:
             "configuration, and waits until OBI is ready or says why not. "
             "Use obi_deploy_local without Docker, obi_docker_stop before a second try."
         ),
-        input_schema=_object({**_container(), "dry_run": {"type": "boolean", "default": False}}),
+        input_schema=_object(
+            {
+                **_container(),
+                "replace": {
+                    "type": "boolean",
+                    "default": False,
+                    "description": "The one of that name, if this comes up.",
+                },
+                "dry_run": {"type": "boolean", "default": False},
+            }
+        ),
         output_schema=_result(("plan",), container={"type": "object"}, ready={"type": "boolean"}),
         run=_later("deploy"),
         needs=Access.NON_DESTRUCTIVE,

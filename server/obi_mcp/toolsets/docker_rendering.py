@@ -69,7 +69,7 @@ def deployed(made: Planned, notes: list[str], seen: Watched, plain: Plain) -> To
     if seen.ready:
         head = f"{container.name} is ready ({container.id[:12]}, {made.effect.image})"
     elif container.ended or container.restarts:
-        head = f"{container.name} did not come up: {how_it_ended(container) or container.state}"
+        head = f"{made.effect.name} did not come up: {how_it_ended(container) or container.state}"
         structured["ended"] = how_it_ended(container)
     else:
         structured["waiting_for"] = list(seen.waiting_for)

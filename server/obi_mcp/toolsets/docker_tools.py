@@ -10,7 +10,7 @@ from obi_mcp.agent.logs import parse_since
 from obi_mcp.containers.compose import compose_text, effect_of_compose
 from obi_mcp.containers.engine import MAX_LOG_BYTES, Engine
 from obi_mcp.containers.failures import unfit
-from obi_mcp.containers.model import Container
+from obi_mcp.containers.model import NOBODY, Container
 from obi_mcp.containers.watching import TAIL, Watched, how_it_ended, problems, watch
 from obi_mcp.enforcer.effects import Asked, EffectRoad
 from obi_mcp.errors import Denied, InvalidArgument, NotFound
@@ -40,7 +40,8 @@ async def deploy(services: Services, call: ToolCall) -> ToolResult:
     facts = await engine.facts()
     if (problem := unfit(facts)) is not None:
         raise problem
-    made, notes = await asyncio.to_thread(planned, call.arguments, facts)
+    before = await engine.find(call.arguments.get("name", "obi")) if call.arguments.get("replace", False) else None
+    made, notes = await asyncio.to_thread(planned, call.arguments, facts, before.proof if before else NOBODY)
     effects = services.effects
     if call.arguments.get("dry_run", False):
         decision = await asyncio.to_thread(effects.explain, made.effect)
@@ -49,9 +50,14 @@ async def deploy(services: Services, call: ToolCall) -> ToolResult:
     async def perform(approved: ApprovedEffect[ContainerRun]) -> tuple[Watched, tuple[str, ...]]:
         started = await engine.run(approved)
         seen = await watch(engine, approved, started.container, made.asks, within_s=READY_WITHIN_S)
+        if before is not None:
+            await engine.settle(approved, before, started.container, keep=seen.ready)
         return seen, started.left_out
 
-    seen, left_out = await effects.run(made.effect, _asked(DEPLOY, call, PULL_WITHIN_S), perform)
+    asked = _asked(DEPLOY, call, PULL_WITHIN_S)
+    seen, left_out = await _judged(effects, made.effect, asked, made.effect.name, perform)
+    if before is not None and not seen.ready:
+        notes.insert(0, f"taken back: {before.name} runs again as it did before ({before.id[:12]})")
     notes += [f"{path} was not mounted: the engine's host does not have it" for path in left_out]
     return rendering.deployed(made, notes, seen, effects.plain)
 

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from obi_mcp.containers.model import DEFAULT_MEMORY_BYTES, EngineFacts
+from obi_mcp.containers.model import DEFAULT_MEMORY_BYTES, NOBODY, EngineFacts
 from obi_mcp.containers.plan import Planned, Wish, made_config, plan
 from obi_mcp.errors import InvalidArgument, InvalidDocument
 from obi_mcp.obi.config import ConfigFinding, validate
 from obi_mcp.obi.manifests.install import REPOSITORY, VERSION
+from obi_mcp.policy.effects import ContainerProof
 
 _PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
 _VERSION = re.compile(r":(v\d+\.\d+\.\d+)(?:@|$)")
@@ -21,12 +23,14 @@ _MOST_FINDINGS = 5
 _MIB = 1024 * 1024
 
 
-def planned(given: Mapping[str, Any], facts: EngineFacts | None) -> tuple[Planned, list[str]]:
-    """The plan for these arguments, and what is to be said beside it.
+def planned(
+    given: Mapping[str, Any], facts: EngineFacts | None, replaces: ContainerProof = NOBODY
+) -> tuple[Planned, list[str]]:
+    """The plan for these arguments, and what is to be said beside it. ``replaces``: whose place it takes.
 
     Raises: InvalidArgument; InvalidDocument for a configuration that OBI would refuse or misread.
     """
-    wish = _wish(given)
+    wish = replace(_wish(given), replaces=replaces)
     version = _VERSION.search(wish.image)
     known = version[1] if version and "beyla" not in wish.image else None
     findings = validate(wish.config, environment=wish.environment, version=known)
