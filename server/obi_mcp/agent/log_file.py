@@ -36,15 +36,21 @@ class LogFile:
         self.lost_bytes = 0
         self._lost_unsaid = 0
 
-    def write(self, data: bytes) -> bool:
-        """Appends what the agent printed; True when a file was turned."""
-        turned = False
-        for part in self._parts(data):
-            if self._size >= self._each or (self._size + len(part) > self._each and self._at_line_end and self._size):
-                self._turn()
-                turned = True
-            self._append(part)
-        return turned
+    def write(self, data: bytes) -> None:
+        """Appends what the agent printed."""
+        for whole in self._parts(data):
+            part = whole
+            while part:
+                room = self._each - self._size
+                if len(part) <= room:
+                    self._append(part)
+                    break
+                if self._at_line_end or room <= 0:
+                    self._turn()
+                    continue
+                end = part.find(b"\n", 0, room) + 1 or room  # the line that the file ends with, as far as it fits
+                self._append(part[:end])
+                part = part[end:]
 
     def note(self, level: str, message: str) -> None:
         """Appends a line of the keeper's own."""
@@ -62,15 +68,15 @@ class LogFile:
 
     def _append(self, part: bytes) -> None:
         if self._lost_unsaid and self._at_line_end:
-            lost = _line("WARN", f"{self._lost_unsaid} bytes of the log were lost here: no room on the disk")
+            # After what may be half a line.
+            lost = b"\n" + _line("WARN", f"{self._lost_unsaid} bytes of the log were lost here: no room on the disk")
             if self._written(lost) == len(lost):
                 self._lost_unsaid = 0
         written = self._written(part)
         if written < len(part):
             self.lost_bytes += len(part) - written
             self._lost_unsaid += len(part) - written
-        if written:
-            self._at_line_end = part[written - 1 : written] == b"\n"
+        self._at_line_end = part.endswith(b"\n")  # of what was lost, too
 
     def _written(self, data: bytes) -> int:
         try:

@@ -37,6 +37,17 @@ def test_all_files_together_stay_within_the_bound_and_lines_stay_whole(tmp_path:
     assert [int(line.split()[1]) for line in kept] == list(range(2000 - len(kept), 2000))
 
 
+def test_lines_that_come_in_pieces_stay_within_the_bound(tmp_path: Path) -> None:
+    log = LogFile(tmp_path / LOG, 4096)
+    text = b"".join(b"line %05d %s\n" % (number, b"x" * (number % 700)) for number in range(500))
+    for at in range(0, len(text), 333):
+        log.write(text[at : at + 333])
+    log.close()
+    files = [file.read_bytes() for file in log_files(tmp_path / LOG) if file.exists()]
+    assert all(len(data) <= 1024 and data.endswith(b"\n") for data in files)
+    assert text.endswith(b"".join(files))
+
+
 @pytest.mark.parametrize("size", [1, 900, 1024, 1025, 5000, 100_000])
 def test_no_piece_is_too_large(tmp_path: Path, size: int) -> None:
     log = LogFile(tmp_path / LOG, 4096)
