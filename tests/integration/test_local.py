@@ -210,6 +210,26 @@ def test_what_was_killed_comes_back_and_what_was_left_is_adopted(host: LocalHost
     asyncio.run(scenario())
 
 
+def test_an_agent_whose_keeper_was_killed_is_known_and_can_be_ended(host: LocalHost) -> None:
+    quiet = CONFIG.replace("print_flows: true", "print_flows: false")  # it would end with its next line
+
+    async def scenario() -> None:
+        async with host.serve() as served:
+            made = await served.call("obi_deploy_local", config=quiet)
+            os.kill(host.record()["keeper"]["pid"], signal.SIGKILL)
+
+            async def unkept() -> bool:
+                return bool((await served.call("obi_get_status")).data["state"] == "unkept")
+
+            await until(unkept, "the keeper is gone")
+            refused = await served.call("obi_deploy_local", config=quiet)
+            assert (refused.code, f"pid {made.data['pid']}" in refused.message) == ("conflict", True), refused.text
+            stopped = await served.call("obi_stop")
+            assert stopped.data["how"] == "ended by TERM", stopped.text
+
+    asyncio.run(scenario())
+
+
 def test_a_pid_that_became_anothers_is_not_signalled(host: LocalHost) -> None:
     other = subprocess.Popen(["sleep", "60"])
     try:

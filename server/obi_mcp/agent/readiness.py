@@ -15,7 +15,7 @@ from obi_mcp.obi.symptoms import Symptom, symptoms_in
 _POLL_S = 0.05
 
 # What OBI and Beyla say once the part has begun (OBI v0.5.0, Beyla 1.8: runs).
-_SAYS = {
+READY_LINES = {
     "network": "Flows agent successfully started",
     "application": "Starting main node",
 }
@@ -63,7 +63,7 @@ async def look(directory: Path, pid: int, asks: Asks) -> Readiness:
 def _missing(asks: Asks, lines: tuple[str, ...]) -> list[str]:
     wanted = []
     if asks.features & _NETWORK:
-        wanted.append(_SAYS["network"])
+        wanted.append(READY_LINES["network"])
     if asks.features - _NETWORK:
-        wanted.append(_SAYS["application"])
+        wanted.append(READY_LINES["application"])
     return [text for text in wanted if not any(text in line for line in lines)]

@@ -7,6 +7,7 @@ from typing import Any
 from obi_mcp.agent.asks import asks_of
 from obi_mcp.agent.host import Binary
 from obi_mcp.agent.preflight import Finding
+from obi_mcp.agent.proof import lives
 from obi_mcp.agent.readiness import Readiness
 from obi_mcp.agent.record import LOG
 from obi_mcp.audit import AuditEntry
@@ -95,7 +96,7 @@ def raise_if_ended(desk: Desk, readiness: Readiness) -> None:
 
 def _refuse_running(desk: Desk) -> None:
     record = desk.record
-    if record is not None and desk.is_kept():
+    if record is not None and (desk.is_kept() or lives(record.agent)):
         raise Conflict(
             f"OBI runs on this host already as pid {record.agent.pid}"
             if record.agent.pid
