@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from tests.integration.conftest import Serve, Session
 from tests.sandbox.sandbox import Sandbox
 
@@ -140,3 +142,26 @@ async def test_preflight_knows_the_nodes_the_rights_and_what_is_there(serve: Ser
     assert by_id["rights"]["severity"] == "info" and "6.1.0" in text
     assert not outside["ready"]
     assert "scope.namespaces" in next(entry for entry in outside["findings"] if entry["id"] == "scope")["what"]
+
+
+async def test_a_fleet_has_a_line_per_cluster_and_one_that_is_down_costs_only_itself(
+    serve: Serve, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    config = yaml.safe_load(sandbox.kubeconfig.read_text())
+    (cluster,), (context,) = config["clusters"], config["contexts"]
+    # Nothing listens on port 1 of the sandbox's own address.
+    server = f"{cluster['cluster']['server']}:1"
+    config["clusters"].append({"name": "down", "cluster": {**cluster["cluster"], "server": server}})
+    config["contexts"].append({"name": "down", "context": {**context["context"], "cluster": "down"}})
+    path = tmp_path / "fleet"
+    path.write_text(yaml.safe_dump(config))
+    scope = json.dumps([context["name"], "down"])
+    settings = {"KUBECONFIG": str(path), "OBI_MCP_PROGRAMS__KUBECONFIG": str(path), "OBI_MCP_SCOPE__CONTEXTS": scope}
+    async with serve(**TOOLSETS, **settings) as session:
+        seen, text, failed = await ask(session, "obi_k8s_fleet_status")
+        foreign, _, _ = await ask(session, "obi_k8s_fleet_status", contexts=["theirs"])
+    assert not failed, text
+    up, dead = seen["clusters"]
+    assert (up["context"], up["nodes"], up["workloads"][0]["covered"]) == (context["name"], 4, 4)
+    assert dead["context"] == "down" and dead.get("code") == "cluster_unreachable", dead
+    assert foreign["clusters"][0]["code"] == "denied"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from obi_mcp import __version__
 from obi_mcp.config import Settings
 from obi_mcp.toolsets.base import Services, ToolSpec
-from obi_mcp.toolsets.kubernetes import change, deploy, generate, logs, metrics, preflight, status, verify
+from obi_mcp.toolsets.kubernetes import change, deploy, fleet, generate, logs, metrics, preflight, status, verify
 from obi_mcp.toolsets.kubernetes.plan import Plans
 
 
@@ -28,6 +28,7 @@ class KubernetesToolset:
             preflight.spec(),
             status.spec(),
             verify.spec(),
+            fleet.spec(),
             logs.all_spec(),
             logs.one_spec(),
             metrics.spec(),
