@@ -182,11 +182,9 @@ def _problem_lines(problems: list[dict[str, str]]) -> list[str]:
 
 
 def _shown(records: list[LogRecord], plain: Plain) -> list[str]:
-    """The lines without secrets, in one pass, since a secret may go over several of them; line by line where some went
-    away with it."""
-    given = [record.text for record in records]
-    texts = plain("\n".join(given)).split("\n") if given else []
-    return texts if len(texts) == len(given) else [plain(text) for text in given]
+    """The lines without secrets. In one pass, since a secret may go over several of them: a line of it alone shows
+    nothing that would be recognised. So there may be fewer lines than records."""
+    return plain("\n".join(record.text for record in records)).split("\n") if records else []
 
 
 def _record(record: LogRecord) -> dict[str, Any]:

@@ -223,12 +223,10 @@ def _lines(found: dict[str, Any]) -> str:
 
 
 def _all_shown(desk: Desk, records: tuple[LogRecord, ...]) -> list[dict[str, Any]]:
-    """The records without secrets. In one pass, since a secret may go over several lines and a pass has its price; line
-    by line where lines of it went away."""
+    """The records without secrets. In one pass, since a secret may go over several lines, of which one alone shows
+    nothing that would be recognised. So there may be fewer than ``records``."""
     texts = [record.text[:_LONGEST_LINE] for record in records]
     plain = desk.plain("\n".join(texts)).split("\n") if texts else []
-    if len(plain) != len(texts):
-        plain = [desk.plain(text) for text in texts]
     return [_shown(parse_line(text)) for text in plain]
 
 
