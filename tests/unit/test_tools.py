@@ -29,7 +29,7 @@ from obi_mcp.errors import (
 )
 from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.base import ToolCall, ToolResult, ToolSpec
-from obi_mcp.toolsets.registry import all_toolsets, listed_tools
+from obi_mcp.toolsets.registry import TOOLSETS, all_toolsets, listed_tools
 from obi_mcp.toolsets.rendering import MAX_TEXT, render_answer, render_error
 from obi_mcp.toolsets.run import run_tool
 
@@ -112,7 +112,7 @@ def test_a_toolset_that_is_none_is_refused() -> None:
 def test_the_command_toolset_is_always_on() -> None:
     assert [tool.name for tool in listed_tools(Settings(toolsets=()))] == list(NAMES)
     assert [tool.name for tool in listed_tools(Settings(toolsets=("all",)))][: len(NAMES)] == list(NAMES)
-    assert len({toolset.name for toolset in all_toolsets()}) == len(all_toolsets())
+    assert [toolset.name for toolset in all_toolsets()] == list(TOOLSETS)
 
 
 # --- arguments ---

@@ -1,27 +1,35 @@
-"""Every toolset there is. To add one: write its module, add it to this list."""
+"""Every toolset there is, each imported when it is switched on. To add one: write its module, add it to this table."""
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import import_module
 
 from obi_mcp.config import Settings
 from obi_mcp.errors import ConfigError
 from obi_mcp.toolsets.base import Toolset, ToolSpec
-from obi_mcp.toolsets.command import CommandToolset
-from obi_mcp.toolsets.docker import DockerToolset
-from obi_mcp.toolsets.kubernetes.toolset import KubernetesToolset
-from obi_mcp.toolsets.local.toolset import LocalToolset
 
 ALWAYS_ON = "command"
 ALL = "all"
 
+TOOLSETS = {
+    "command": ("obi_mcp.toolsets.command", "CommandToolset"),
+    "local": ("obi_mcp.toolsets.local.toolset", "LocalToolset"),
+    "kubernetes": ("obi_mcp.toolsets.kubernetes.toolset", "KubernetesToolset"),
+    "docker": ("obi_mcp.toolsets.docker", "DockerToolset"),
+}
+"""Module and class by name, in the order in which tools are listed."""
 
-def all_toolsets() -> tuple[Toolset, ...]:
-    """The registry, in the order in which tools are listed."""
-    return (
-        CommandToolset(),
-        LocalToolset(),
-        KubernetesToolset(),
-        DockerToolset(),
-    )
+
+def all_toolsets(names: Iterable[str] = TOOLSETS) -> tuple[Toolset, ...]:
+    """The toolsets of these names, in the registry's order; by default every one."""
+    wanted = set(names)
+    return tuple(_toolset(module, kind) for name, (module, kind) in TOOLSETS.items() if name in wanted)
+
+
+def _toolset(module: str, kind: str) -> Toolset:
+    made: Toolset = getattr(import_module(module), kind)()
+    return made
 
 
 def enabled_toolsets(settings: Settings) -> tuple[Toolset, ...]:
@@ -29,14 +37,12 @@ def enabled_toolsets(settings: Settings) -> tuple[Toolset, ...]:
 
     Raises: ConfigError for a name that is none.
     """
-    known = all_toolsets()
-    names = {toolset.name for toolset in known}
-    if unknown := sorted(set(settings.toolsets) - names - {ALL}):
+    if unknown := sorted(set(settings.toolsets) - TOOLSETS.keys() - {ALL}):
         raise ConfigError(
-            f"there is no toolset {', '.join(unknown)}", f"use some of {', '.join(sorted(names))}, or {ALL}"
+            f"there is no toolset {', '.join(unknown)}", f"use some of {', '.join(sorted(TOOLSETS))}, or {ALL}"
         )
-    wanted = names if ALL in settings.toolsets else {*settings.toolsets, ALWAYS_ON}
-    return tuple(toolset for toolset in known if toolset.name in wanted and not toolset.unavailable(settings))
+    wanted = TOOLSETS if ALL in settings.toolsets else {*settings.toolsets, ALWAYS_ON}
+    return tuple(toolset for toolset in all_toolsets(wanted) if not toolset.unavailable(settings))
 
 
 def listed_tools(settings: Settings) -> tuple[ToolSpec, ...]:
