@@ -17,14 +17,18 @@ from obi_mcp.errors import ClusterUnreachable, ProgramFailed
 from obi_mcp.process import api_path
 from obi_mcp.process.container import unreachable_step
 from obi_mcp.process.http import BadAnswer, Connection, Gone, Head
+from obi_mcp.process.json_values import Collected
 from obi_mcp.process.obstacle import find_obstacle, unsent_credentials
 from obi_mcp.process.proxy import Proxy
 from obi_mcp.process.runner import Runner
+from obi_mcp.process.turns import Turns
 
 MAX_BODY_BYTES = 67_108_864
 MAX_IN_FLIGHT = 32
 IDLE_S = 300.0
 _JSON = "application/json"
+_LAST_BREATH_S = 0.5
+_AT_ONCE_BYTES = 131_072
 _SAID_CHARACTERS = 300
 # What the API server says where the pod or service behind a proxy path does not answer (apimachinery's proxy handler).
 _POD_SILENT = b"error trying to reach service"
@@ -76,7 +80,9 @@ class Channel:
                 raise ProgramFailed(f"the API server's answer for {path[:100]} has more than {MAX_BODY_BYTES} bytes")
         if head is None:  # INVARIANT: _get gives the head first
             raise ProgramFailed("there was no answer")
-        return head.status, _object(head, bytes(body), path)
+        if not head.is_json and (head.status >= 500 or head.status == 403):
+            raise refused(head.status, bytes(body), path)
+        return head.status, await read_object(bytes(body), path, self._runner.turns) if head.is_json else {}
 
     async def stream(self, path: str, *, timeout_s: float = 10.0, accept: str = "*/*") -> AsyncIterator[bytes]:
         """One GET whose body comes in pieces; ``timeout_s`` bounds the wait for each. Redirects are not followed.
@@ -143,7 +149,16 @@ class Channel:
             ) from None
 
     async def _ask(self, path: str, accept: str) -> tuple[Connection, Head]:
+        """Asks; once more where the proxy has died in between, which is heard of a moment after it can be seen."""
         proxy = await self._running()
+        try:
+            return await self._ask_proxy(proxy, path, accept)
+        except OSError:
+            if not await proxy.ends_within(_LAST_BREATH_S):
+                raise
+        return await self._ask_proxy(await self._running(), path, accept)
+
+    async def _ask_proxy(self, proxy: Proxy, path: str, accept: str) -> tuple[Connection, Head]:
         while self._idle:
             kept = self._idle.pop()
             try:
@@ -219,13 +234,19 @@ class Channels:
         await asyncio.gather(*(channel.close() for channel in self._channels.values()))
 
 
-def _object(head: Head, body: bytes, path: str) -> Mapping[str, Any]:
-    if not head.is_json:
-        if head.status >= 500 or head.status == 403:
-            raise refused(head.status, body, path)
-        return {}
+async def read_object(body: bytes, path: str, turns: Turns) -> Mapping[str, Any]:
+    """The body as JSON; a long list item by item, so that others have the event loop in between.
+
+    Raises: ProgramFailed when it is none.
+    """
     try:
-        value = json.loads(body)
+        if len(body) <= _AT_ONCE_BYTES:
+            value = json.loads(body)
+        else:
+            collected = Collected()
+            async for _ in turns.spread(collected.feed(body)):
+                pass
+            value = collected.value
     except (ValueError, RecursionError) as error:
         raise ProgramFailed(
             f"the API server's answer for {path.partition('?')[0][:150]} is not JSON: {error}",

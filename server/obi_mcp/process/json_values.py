@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MAX_VALUE_CHARACTERS = 67_108_864
+_PIECE_BYTES = 65_536
 _DECODER = json.JSONDecoder()
 _BLANK = re.compile(r"[ \t\r\n]*")
 _SKIP = re.compile(r"[ \t\r\n,]*")
@@ -179,6 +180,40 @@ class JsonValues:
         """Takes the text up to ``end`` off."""
         taken, self._text = self._text[:end], self._text[end:]
         return taken
+
+
+class Collected:
+    """One whole value, put together again from its events: reading it can be interrupted after every item."""
+
+    def __init__(self) -> None:
+        self.value: Any = None
+        """When ``feed`` has ended."""
+        self._begun: ListBegin | None = None
+        self._items: list[Any] = []
+
+    def feed(self, body: bytes) -> Iterator[bytes]:
+        """Reads all of it; gives nothing, as often as there was an event. Raises: ValueError when it is no JSON."""
+        values = JsonValues()
+        for at in range(0, len(body), _PIECE_BYTES):
+            for event in values.feed(body[at : at + _PIECE_BYTES], last=at + _PIECE_BYTES >= len(body)):
+                self._take(event)
+                yield b""
+        if self._begun is not None or self.value is None:
+            raise ValueError("it ends too early")
+
+    def _take(self, event: Event) -> None:
+        match event:
+            case ListBegin() if self.value is None:
+                self._begun = event
+            case Item():
+                self._items.append(event.value)
+            case ListEnd() if self._begun is not None:
+                self.value = {**self._begun.members, "items": self._items, **event.members}
+                self._begun = None
+            case Whole() if self.value is None:
+                self.value = event.value
+            case _:
+                raise ValueError("more than one value")
 
 
 def _end(pattern: re.Pattern[str], text: str, at: int) -> int:

@@ -68,6 +68,17 @@ class Proxy:
         """Whether it runs, with the kubeconfig as it is now."""
         return self._child is not None and not self._child.gone and self._version == version
 
+    async def ends_within(self, seconds: float) -> bool:
+        """Whether it has ended, or does within so many seconds."""
+        if self._child is None:
+            return True
+        try:
+            async with asyncio.timeout(seconds):
+                await settled([self._child])
+        except TimeoutError:
+            return False
+        return True
+
     async def stop(self) -> None:
         """Ends it, and removes its socket."""
         if self._child is not None:

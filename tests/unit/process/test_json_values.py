@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from obi_mcp.process.json_values import Item, JsonValues, ListBegin, ListEnd, NotJson, Whole
+from obi_mcp.process.json_values import Collected, Item, JsonValues, ListBegin, ListEnd, NotJson, Whole
 
 POD = {"metadata": {"name": "a", "uid": "u"}, "note": 'brackets ]}{[ and "quotes\\" \n é'}
 BIG = {"data": {"x": "y" * 200_000}}
@@ -127,3 +127,28 @@ def test_nothing_is_lost_or_added(value: dict[str, Any], indent: int | None, siz
             case other:
                 raise AssertionError(other)
     assert again == value
+
+
+COLLECTED: list[tuple[str, Any]] = [
+    ("a list", {"kind": "List", "metadata": {"continue": "x"}, "items": [{"name": number} for number in range(9000)]}),
+    ("an empty list", {"kind": "PodList", "items": []}),
+    ("no list", {"kind": "Pod", "spec": {"containers": ["x" * 100] * 3000}}),
+    ("an array", list(range(50_000))),
+]
+
+
+@pytest.mark.parametrize("value", [row[1] for row in COLLECTED], ids=[row[0] for row in COLLECTED])
+@pytest.mark.parametrize("indent", [None, 2])
+def test_a_value_is_put_together_as_it_was(value: Any, indent: int | None) -> None:
+    collected = Collected()
+    rounds = sum(1 for _ in collected.feed(json.dumps(value, indent=indent).encode()))
+    assert collected.value == value
+    assert rounds > 9000 or not value or len(json.dumps(value)) < 1000 or "items" not in value
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", '{"items": [{"a": 1}', '{"items": [{}]} {"b": 2}', "{} {}", "this is none", '{"items": [{]}']
+)
+def test_what_is_not_one_value_is_not_put_together(text: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        list(Collected().feed(text.encode()))
