@@ -34,6 +34,7 @@ from obi_mcp.toolsets.local.configuration import config_result
 from obi_mcp.toolsets.local.desk import Desk
 from obi_mcp.toolsets.local.looking import logs, status
 from obi_mcp.toolsets.registry import enabled_toolsets
+from obi_mcp.toolsets.run import plain_text
 
 TOOL = "resources/read"
 LOOK_EVERY_S = 0.5
@@ -211,7 +212,7 @@ class Resources:
         if spec is None:
             raise NotFound(uri[:200], None, f"resources: {', '.join(self._specs)}")
         try:
-            return await spec.read(self._services, caller), spec.mime_type
+            return plain_text(await spec.read(self._services, caller)), spec.mime_type
         except ObiMcpError as error:
             if not error.audited:
                 self._services.audit.record(AuditEntry(TOOL, uri, caller, error=error.code))

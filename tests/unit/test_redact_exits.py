@@ -17,6 +17,7 @@ from tests.unit import planted
 from tests.unit.policy.policies import built_in
 from tests.unit.recorded_road import RecordedRoad, services
 
+from obi_mcp import resources
 from obi_mcp.audit import AuditEntry, AuditLog
 from obi_mcp.config import Audit, Settings
 from obi_mcp.enforcer.enforcer import Enforcer
@@ -101,6 +102,18 @@ def test_a_failure_that_repeats_what_others_said_is_marked(error: ObiMcpError) -
 def test_progress_is_told_without_secrets_and_without_controls() -> None:
     _, told = called(tool(ToolResult({}, "x"), LINE, "checking \x1b[31mpods\u202e/x"))
     assert told == ["obi --password [redacted] --port 80", "checking pods/x"]
+
+
+def test_a_resource_is_read_without_secrets_and_stays_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def read(_services: Services, _caller: str) -> str:
+        return json.dumps({"password": SECRET, "text": BLOCK, "lines": [f"a\x1b[31m {planted.DECEIVING}"]})
+
+    spec = resources.ResourceSpec("obi://x", "x", "x", read, lambda _: None)
+    monkeypatch.setattr(resources, "SPECS", (spec,))
+    served = resources.Resources(services(RecordedRoad()), resources.Bus())
+    text, _ = asyncio.run(served.read("obi://x", "test"))
+    assert SECRET not in text
+    assert json.loads(text)["text"] == "headers:\n  x-any: [redacted]\n"
 
 
 @pytest.fixture

@@ -64,23 +64,24 @@ def _redacted(result: ToolResult) -> ToolResult:
         structured["stripped"] = structured.get("stripped", 0) + stripped
     printed = result.payload
     if printed is not None:
-        printed = structured["stdout"] if result.structured.get("stdout") is printed else _plain(printed)
+        printed = structured["stdout"] if result.structured.get("stdout") is printed else plain_text(printed)
     return replace(
         result,
         structured=structured,
-        text=_plain(result.text),
+        text=plain_text(result.text),
         payload=printed,
-        notes=tuple(map(_plain, result.notes)),
+        notes=tuple(map(plain_text, result.notes)),
     )
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
+    """Text as it may leave the server: without secrets, and without what deceives the eye. JSON stays JSON."""
     return strip_controls(Redactor.load().text(text))[0]
 
 
 def _redacted_progress(progress: Progress) -> Progress:
     async def report(done: float, total: float | None, message: str) -> None:
-        await progress(done, total, _plain(message))
+        await progress(done, total, plain_text(message))
 
     return report
 
