@@ -27,14 +27,14 @@ def at() -> Iterator[Place]:
 Expected = dict[str, Any]
 
 
-def fits(structured: dict[str, Any], expected: Expected) -> None:
+def fits(structured: dict[str, Any], expected: Expected, what: str = "") -> None:
     """Every expected field is there: texts as regular expressions, everything else as it is."""
     for name, value in expected.items():
         got = structured.get(name)
         if isinstance(value, str):
-            assert isinstance(got, str) and re.search(value, got, re.S), (name, got)
+            assert isinstance(got, str) and re.search(value, got, re.S), (what, name, structured)
         else:
-            assert got == value, (name, got)
+            assert got == value, (what, name, structured)
 
 
 HANG = "sleep 1000 while 1"
