@@ -114,9 +114,10 @@ def _conflicts(document: Document) -> Iterator[ConfigFinding]:
             )
         yield from _ports(document)
         return
-    if _exports_metrics(document) and {"application_span", "application_span_otel"} <= set(features(document)):
-        message = "application_span and application_span_otel are two formats of the same metrics"
-        yield document.at("conflict.span-formats", "metrics.features", message, "keep one of them")
+    names = set(features(document))
+    if _exports_metrics(document) and (names & {"*", "all"} or {"application_span", "application_span_otel"} <= names):
+        message = "this turns on application_span and application_span_otel, two formats of the same metrics"
+        yield document.at("conflict.span-formats", "metrics.features", message, "name the features, with one of them")
     if document.value("internal_metrics.exporter") == "otel":
         if document.value("internal_metrics.prometheus.port") not in (None, 0, "0"):
             message = "internal metrics go out by OTLP or by Prometheus, not both"

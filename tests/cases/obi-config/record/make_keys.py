@@ -36,6 +36,11 @@ ALIASES = {
     "BEYLA_SERVICE_NAME": ("service_name", [BEYLA1, BEYLA3]),
     "BEYLA_OTEL_METRIC_FEATURES": ("otel_metrics_export.features", [BEYLA1]),
 }
+# Selectors that Beyla v1.8.0 refuses ("unknown attribute in discovery.services").
+_NOT_IN_BEYLA_1 = tuple(
+    f".{name}"
+    for name in ("container_name", "k8s_pod_annotations", "k8s_container_name", "k8s_job_name", "k8s_cronjob_name")
+)
 NOT_DEFAULTS = {  # what the machine of the recording had set
     "network.enable": False,
     "network.agent_ip": "",
@@ -193,6 +198,7 @@ def main(arguments: list[str]) -> None:
             inlined
             and not path.startswith(("discovery.instrument", "discovery.exclude_instrument", "ebpf"))
             and "default" not in path
+            and not path.endswith(_NOT_IN_BEYLA_1)
         ):
             seen.append(BEYLA1)
         if path in schema or path == "executable_path":
