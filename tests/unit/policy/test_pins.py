@@ -7,6 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.unit.policy.policies import built_in
 
 from obi_mcp.command.model import Command
@@ -62,6 +64,32 @@ def test_a_merge_patch_makes_the_one_of_the_other(
     before: dict[str, Any], after: dict[str, Any], patch: dict[str, Any]
 ) -> None:
     assert pins.merge_patch(before, after) == patch
+
+
+def merged(body: Any, patch: Any) -> Any:
+    """What RFC 7386 makes of a body with a patch."""
+    if not isinstance(patch, dict):
+        return patch
+    made = dict(body) if isinstance(body, dict) else {}
+    for key, value in patch.items():
+        if value is None:
+            made.pop(key, None)
+        else:
+            made[key] = merged(made.get(key), value)
+    return made
+
+
+VALUES = st.recursive(
+    st.integers(0, 3) | st.text("ab", max_size=2),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from("abc"), inner, max_size=3),
+    max_leaves=8,
+)
+BODIES = st.dictionaries(st.sampled_from("abc"), VALUES, max_size=3)
+
+
+@given(BODIES, BODIES)
+def test_the_patch_of_any_two_makes_the_one_of_the_other(before: dict[str, Any], after: dict[str, Any]) -> None:
+    assert merged(before, pins.merge_patch(before, after)) == after
 
 
 BEFORE = {
