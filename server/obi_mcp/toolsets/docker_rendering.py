@@ -57,7 +57,8 @@ def dry_run(made: Planned, notes: list[str], decision: Decision, caller: Access,
 def deployed(made: Planned, notes: list[str], seen: Watched, plain: Plain) -> ToolResult:
     """What was started, and whether it is ready; one that ended at once is an answer with what is known of why."""
     container = seen.container
-    shown = [plain(line)[:_SHOWN_CHARACTERS] for line in seen.lines[:_FIRST_LINES]]
+    # As one text: of a secret over several lines one alone is not recognised.
+    shown = [line[:_SHOWN_CHARACTERS] for line in plain("\n".join(seen.lines)).split("\n")[:_FIRST_LINES] if line]
     structured: dict[str, Any] = {
         "plan": plan_row(made),
         "container": {"id": container.id[:12], "name": container.name, "state": container.state},
@@ -124,10 +125,17 @@ def status(facts: EngineFacts, rows: list[dict[str, Any]], foreign: int) -> Tool
     return ToolResult(structured, "\n".join(lines))
 
 
-def logs(container: Container, records: list[LogRecord], more: bool, plain: Plain) -> ToolResult:
-    """The records, the last one last."""
-    texts = _shown(records, plain)
-    rows = [_record(parse_line(text)) for text in texts]
+def records_of(lines: Iterable[str], plain: Plain) -> list[LogRecord]:
+    """The records of a log, without secrets. As one text and before anything is chosen of it: of a secret over several
+    lines one alone is not recognised, and a search must not tell what is in a secret."""
+    text = plain("\n".join(lines))
+    return [parse_line(line) for line in text.split("\n")] if text else []
+
+
+def logs(container: Container, records: list[LogRecord], more: bool) -> ToolResult:
+    """The records, the last one last; read from a log without secrets."""
+    texts = [record.text for record in records]
+    rows = [_record(record) for record in records]
     structured = {"container": container.name, "records": rows, "more": more, "untrusted": True}
     head = f"{len(rows)} records of {container.name} ({container.state}), {UNTRUSTED}:"
     lines = [head, *(text[:_SHOWN_CHARACTERS] for text in texts[-_SHOWN_RECORDS:])]
@@ -181,14 +189,7 @@ def _problem_lines(problems: list[dict[str, str]]) -> list[str]:
     return [f"  problem: {entry['cause']}; {entry['way_out']} ({entry['evidence']})" for entry in problems]
 
 
-def _shown(records: list[LogRecord], plain: Plain) -> list[str]:
-    """The lines without secrets. In one pass, since a secret may go over several of them: a line of it alone shows
-    nothing that would be recognised. So there may be fewer lines than records."""
-    return plain("\n".join(record.text for record in records)).split("\n") if records else []
-
-
 def _record(record: LogRecord) -> dict[str, Any]:
-    """``record`` is one that was read from a line without secrets."""
     if record.kind != "log":
         return {"kind": record.kind, "text": record.text}
     row: dict[str, Any] = {

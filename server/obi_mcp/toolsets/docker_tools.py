@@ -14,7 +14,7 @@ from obi_mcp.containers.model import NOBODY, Container
 from obi_mcp.containers.watching import TAIL, Watched, how_it_ended, problems, watch
 from obi_mcp.enforcer.effects import Asked, EffectRoad
 from obi_mcp.errors import Denied, InvalidArgument, NotFound
-from obi_mcp.obi.log_lines import LogRecord, parse_line, severity
+from obi_mcp.obi.log_lines import LogRecord, severity
 from obi_mcp.policy.effects import ApprovedEffect, ContainerRead, ContainerRun, ContainerStop, EffectT
 from obi_mcp.policy.model import Access
 from obi_mcp.toolsets import docker_rendering as rendering
@@ -92,9 +92,11 @@ async def logs(services: Services, call: ToolCall) -> ToolResult:
             tail=_SEARCHED_LINES if searches else tail + 1,
             since_s=since.timestamp() if since else None,
         )
-        found = await asyncio.to_thread(lambda: [record for record in map(parse_line, lines) if _fits(record, given)])
+        found = await asyncio.to_thread(
+            lambda: [record for record in rendering.records_of(lines, effects.plain) if _fits(record, given)]
+        )
         cut = len(lines) >= _SEARCHED_LINES or sum(map(len, lines)) >= MAX_LOG_BYTES * 0.9
-        return rendering.logs(chosen, found[-tail:], len(found) > tail or cut, effects.plain)
+        return rendering.logs(chosen, found[-tail:], len(found) > tail or cut)
 
     chosen = await _chosen(engine, given.get("name"))
     return await _judged(effects, ContainerRead("logs", chosen.proof), _asked(LOGS, call), given.get("name"), perform)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from obi_mcp.containers.model import Container
-from obi_mcp.obi.log_lines import parse_line
 from obi_mcp.redact import Redactor, strip_controls
-from obi_mcp.toolsets.docker_rendering import logs
+from obi_mcp.toolsets.docker_rendering import logs, records_of
 
 OBI = Container("a1", "obi", "otel/ebpf-instrument:v0.12.0", (), "sha256:1", "running")
 LINES = [
@@ -23,7 +22,7 @@ def plain(text: str) -> str:
 
 
 def test_records_keep_their_parts_and_lose_their_secrets() -> None:
-    result = logs(OBI, [parse_line(line) for line in LINES], False, plain)
+    result = logs(OBI, records_of(LINES, plain), False)
 
     first, second, flow, other = result.structured["records"]
     assert first == {
@@ -41,7 +40,7 @@ def test_records_keep_their_parts_and_lose_their_secrets() -> None:
 
 
 def test_a_secret_over_several_lines_does_not_shift_the_others() -> None:
-    result = logs(OBI, [parse_line(line) for line in [LINES[0], *KEY, LINES[2]]], True, plain)
+    result = logs(OBI, records_of([LINES[0], *KEY, LINES[2]], plain), True)
     assert KEY[1] not in f"{result.structured} {result.text} {result.payload}"
     kinds = [record["kind"] for record in result.structured["records"]]
     assert kinds[0] == "log" and kinds[-1] == "flow" and result.structured["more"] is True
