@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -9,8 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.unit.cli.in_process import run_verb
+
 ROOT = Path(__file__).resolve().parent.parent.parent
 _CLI = (sys.executable, "-m", "obi_mcp")
+# Verbs that start nothing and leave this process as it was.
+_PRINTING = frozenset({"policy", "config", "tools", "completion"})
 _NAMES = ("obi-mcp", ".venv/bin/obi-mcp")
 
 
@@ -52,11 +57,14 @@ def fenced(document: Path, language: str) -> list[str]:
 
 
 def run_cli(words: Sequence[str], **more: str) -> subprocess.CompletedProcess[str]:
-    """``obi-mcp …`` as a process, without the configuration of whoever runs the tests."""
+    """``obi-mcp …`` without the configuration of whoever runs the tests: as a process, unless the verb only prints."""
     assert words[0] in _NAMES, words
     environment: Mapping[str, str] = {
         name: value for name, value in os.environ.items() if not name.startswith("OBI_MCP_")
     } | {"XDG_CONFIG_HOME": "/nonexistent", **more}
+    if words[1] in _PRINTING or words[-1] == "--help":
+        with contextlib.chdir(ROOT):
+            return run_verb(tuple(words[1:]), b"", environment)
     return subprocess.run(
         [*_CLI, *words[1:]],
         cwd=ROOT,

@@ -10,10 +10,9 @@ from pathlib import Path
 
 import pytest
 from tests.unit.documentation import ROOT, Shown, fenced, run_cli, transcripts
+from tests.unit.policy.policies import built_in
 
 from obi_mcp.cli.verbs import VERBS
-from obi_mcp.config import Settings
-from obi_mcp.policy.engine import Policy
 from obi_mcp.policy.model import Access
 
 README = ROOT / "README.md"
@@ -115,7 +114,7 @@ def test_every_decision_is_in_the_index() -> None:
 
 
 def test_every_command_of_the_first_hour_is_allowed() -> None:
-    policy = Policy.load(Settings())
+    policy = built_in()
     lines = [line for block in fenced(ROOT / "docs" / "first-hour.md", "tools") for line in block.splitlines()]
     assert len(lines) > 20
     refused = []
@@ -129,7 +128,7 @@ def test_every_command_of_the_first_hour_is_allowed() -> None:
 
 
 def test_the_first_hour_needs_more_than_read_only_for_changes_alone() -> None:
-    policy = Policy.load(Settings())
+    policy = built_in()
     text = (ROOT / "docs" / "first-hour.md").read_text(encoding="utf-8")
     looking, _, changing = text.partition("\n## A change\n")
     needed = {
