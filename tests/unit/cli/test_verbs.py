@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.unit.cli.in_process import run_verb
 
 from obi_mcp import __version__
 from obi_mcp.cli.verbs import EXIT_CODES, VERBS, run
@@ -74,14 +75,7 @@ BAD_USAGE: list[tuple[list[str], str, str]] = [
 
 @pytest.mark.parametrize(("argv", "message", "way_out"), BAD_USAGE, ids=[" ".join(row[0]) for row in BAD_USAGE])
 def test_bad_usage_is_one_message_and_the_way_out(argv: list[str], message: str, way_out: str, tmp_path: Path) -> None:
-    done = subprocess.run(
-        [*PROGRAM, *argv],
-        env=environment(tmp_path),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_verb(tuple(argv), b"", environment(tmp_path))
     assert (done.returncode, done.stdout) == (2, "")
     assert message in done.stderr
     assert way_out in done.stderr
