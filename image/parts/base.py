@@ -58,7 +58,7 @@ _STDLIB = "|".join(
         *("_pydecimal", "antigravity", "cProfile", "cgi", "cgitb", "crypt", "curses", "dbm", "distutils"),
         *("doctest", "ensurepip", "ftplib", "idlelib", "imaplib", "lib2to3", "mailbox", "msilib", "nntplib", "pdb"),
         *("pickletools", "poplib", "profile", "pstats", "pydoc", "pydoc_data", "smtplib", "sqlite3", "tabnanny"),
-        *("telnetlib", "test", "this", "tkinter", "trace", "turtle", "turtledemo", "venv", "wsgiref", "xmlrpc"),
+        *("telnetlib", "test", "this", "tkinter", "trace", "turtle", "turtledemo", "venv", "xmlrpc"),
         *("aifc", "chunk", "sndhdr", "sunau", "wave", "imghdr", "uu", "xdrlib", "pipes", "nturl2path"),
     )
 )

@@ -74,16 +74,16 @@ def copy_project(target: Path) -> Path:
     """The sources that an image is built from, in another folder."""
     for name in ("image", "policy", "server"):
         shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for pattern in ("*.lock", "*.md", "pyproject.toml", "LICENSE", ".gitignore", ".dockerignore"):
+    for pattern in ("*.lock", "*.md", "pyproject.toml", "LICENSE", "Makefile", ".gitignore", ".dockerignore"):
         for file in ROOT.glob(pattern):
             shutil.copy2(file, target / file.name)
     return target
 
 
 def run_python(daemon: DockerDaemon, reference: str, code: str, *flags: str) -> Any:
-    """What a program for the image's own Python prints as JSON, run as the server would be."""
+    """What a program for the image's own Python prints as JSON in its last line, run as the server would be."""
     done = daemon.docker(
         "run", "--rm", "--network=none", *HARDENED, *flags, PYTHON, reference, "-I", "-c", code, check=False
     )
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return json.loads(done.stdout.splitlines()[-1])

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from layout import Settings
 from parts.description import COMMAND, ENTRYPOINT, ENVIRONMENT, USER, Origin
-from parts.platform import AMD64
-from tests.daemon import ROOT
-from tests.image.container import HARDENED
+from parts.platform import AMD64, this_machine
+from tests.daemon import ROOT, DockerDaemon
+from tests.image.container import HARDENED, ORIGIN, copy_project
+from tests.image.test_session import INITIALIZE, KUBECONFIG
 from tests.unit.documentation import fenced, run_cli
 
 DOCUMENT = ROOT / "docs" / "image.md"
@@ -51,6 +56,26 @@ def version() -> str:
     found = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(encoding="utf-8"), re.MULTILINE)
     assert found is not None
     return found[1]
+
+
+@pytest.mark.image
+@pytest.mark.skipif(this_machine() is not AMD64, reason="the README builds for amd64")
+def test_the_commands_of_the_readme_serve_mcp(daemon: DockerDaemon, output: Path, shared: Path) -> None:
+    project = copy_project(output)
+    kubeconfig = shared / ".kube/config"
+    kubeconfig.parent.mkdir()
+    kubeconfig.write_text(json.dumps(KUBECONFIG), encoding="utf-8")
+    block = next(one for one in fenced(ROOT / "README.md", "sh") if "docker run" in one)
+    commands = [shlex.split(line, comments=True) for line in block.replace("\\\n", " ").splitlines()]
+    assert [words[:2] for words in commands] == [["make", "image"], ["docker", "load"], ["docker", "run"]]
+    # Set-up has been done, or this test would not run.
+    making = ["make", "--silent", "--old-file=venv", f"VENV={sys.prefix}", *commands[0][1:]]
+    made = subprocess.run(making, cwd=project, env=os.environ | ORIGIN, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    daemon.docker(*commands[1][1:], cwd=project)
+    words = [word.replace("$HOME", str(shared)) for word in commands[2][1:]]
+    served = daemon.docker(*words, input=f"{json.dumps(INITIALIZE)}\n")
+    assert json.loads(served.stdout)["result"]["serverInfo"]["name"] == "obi-mcp"
 
 
 def test_the_dockerfile_says_the_same_as_the_layout() -> None:

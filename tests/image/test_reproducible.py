@@ -16,7 +16,7 @@ from parts.contents import check_program
 from parts.platform import AMD64, ARM64, this_machine
 from recipes.step import BuildFailed
 from tests.daemon import ROOT, DockerDaemon
-from tests.image.container import HARDENED, ORIGIN, PYTHON, Built, build, copy_project
+from tests.image.container import HARDENED, ORIGIN, PYTHON, Built, build, copy_project, run_python
 
 EPOCH = 1_700_000_000
 
@@ -149,6 +149,10 @@ def test_obi_and_the_analysis_are_layers_of_their_own(daemon: DockerDaemon, buil
         assert "/usr/local/bin/obi" in doctor.stdout
         code = "import duckdb; print(duckdb.sql('select 6 * 7').fetchall()[0][0])"
         assert daemon.docker(*run, PYTHON, larger.reference, "-I", "-c", code).stdout == "42\n"
+        imports = (Path(__file__).parent / "imports.py").read_text(encoding="utf-8")
+        found = run_python(daemon, larger.reference, imports)
+        assert found["missing"] == {"click.testing": "pdb"}  # which tests command lines of others
+        assert found["imported"] > 800
     finally:
         daemon.docker("load", "-i", built.archive)  # the name is the plain one's again
 
