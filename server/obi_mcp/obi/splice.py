@@ -53,8 +53,11 @@ class Splice:
     def _replaced(self, mapping: Any, pair: tuple[Any, Any], value: Any) -> str:
         key, old = pair
         colon = self._colon(key)
-        start, end = self._at(old.start_mark), self._end(old)
-        start, end = max(start, colon), max(end, colon)
+        if self._is_alias(key, old):
+            end = self._pair_end(key, old)
+            start = colon + len(self._text[colon:end]) - len(self._text[colon:end].lstrip())
+        else:
+            start, end = max(self._at(old.start_mark), colon), max(self._end(old), colon)
         between = self._text[colon:start]
         same_line = "\n" not in between and "#" not in between
         if not mapping.flow_style and is_block(value):
@@ -142,12 +145,15 @@ class Splice:
         return end
 
     def _pair_end(self, key: Any, value: Any) -> int:
-        if self._at(value.end_mark) < self._at(key.end_mark):
-            # An alias: its node stands at the anchor.
+        if self._is_alias(key, value):
             colon = self._colon(key)
             word = self._text[colon:].split(",")[0].split("}")[0].splitlines()[0]
             return colon + len(word.split("#")[0].rstrip())
         return max(self._end(value), self._colon(key, or_end=True))
+
+    def _is_alias(self, key: Any, value: Any) -> bool:
+        """An alias has the node of its anchor, which stands before its key."""
+        return self._at(value.end_mark) < self._at(key.end_mark)
 
     def _colon(self, key: Any, *, or_end: bool = False) -> int:
         """Behind the colon of a key."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from obi_mcp.obi.document import Document
 from obi_mcp.obi.environment import kind_of, obi_name, strangers, typed, variable
 from obi_mcp.obi.finding import ConfigFinding
-from obi_mcp.obi.keys import known_keys
+from obi_mcp.obi.keys import known_keys, read_versions
 from obi_mcp.obi.values import shown
 from obi_mcp.policy.config_schema import config_schema, nearest
 from obi_mcp.policy.config_types import expected
@@ -49,7 +49,9 @@ def _stranger(document: Document, name: str) -> ConfigFinding:
     swapped = name.replace("OTEL_EBPF_", "BEYLA_", 1)
     near = swapped if program == "beyla" and swapped in candidates else nearest(name, candidates)
     hint = f"did you mean {near}?" if near else "remove it"
-    return document.about("environment.unknown", name, f"{who} reads no such variable", hint, nearest=near)
+    read = " and ".join(f"v{known.partition('-')[2]}" for known in read_versions(program))
+    message = f"{who} reads no such variable in {read}, the versions that are known here"
+    return document.about("environment.unknown", name, message, hint, nearest=near)
 
 
 def _judge(document: Document, name: str, text: str) -> Iterator[ConfigFinding]:
