@@ -119,14 +119,15 @@ class LocalHost:
     async def serve(self, access: str = "full") -> AsyncIterator[Served]:
         """A fresh server, and a client of it."""
         config = self.directory / "config.yaml"
-        settings = {
+        settings: dict[str, Any] = {
             "access": access,
             "toolsets": ["command", "local"],
             "audit": {"file": str(self.audit)},
             "local": {"binary": str(self.binary), "config_directories": [str(self.directory / "etc")]},
         }
         for name, value in self.settings.items():
-            settings[name] = {**settings[name], **value} if isinstance(value, dict) else value  # type: ignore[dict-item]
+            old = settings.get(name, {})
+            settings[name] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
         config.write_text(json.dumps(settings))
         config.chmod(0o644)
         pid_file = self.directory / "pid"

@@ -347,6 +347,23 @@ class listening:
         self._holder.stdout.close()
 
 
+def test_a_program_that_can_be_asked_has_its_word(host: LocalHost) -> None:
+    host.binary = stand_in(host.directory, "print('validation failed: no such thing', file=sys.stderr); sys.exit(1)")
+    rule = "{action: include, match: {process: {open_ports: '80'}}}"
+    v2 = f"file_format: '1.0'\nextensions: {{obi: {{version: '2.0', capture: {{rules: [{rule}]}}}}}}\n"
+    v2 += "meter_provider: {readers: [{pull: {exporter: {prometheus/development: {port: 9}}}}]}\n"
+
+    async def scenario(version: str) -> list[Any]:
+        host.settings = {"obi": {"version": version}}
+        async with host.serve("read-only") as served:
+            answer = await served.call("obi_validate_config", config=v2)
+            return [one["message"] for one in answer.data["findings"] if "itself refuses" in one["message"]]
+
+    (said,) = asyncio.run(scenario("0.12.0"))
+    assert "no such thing" in said
+    assert asyncio.run(scenario("0.10.0")) == []
+
+
 def test_a_start_that_fails_says_why(host: LocalHost) -> None:
     said = (
         'time=x level=ERROR msg="Prometheus endpoint service ended unexpectedly" port=9490 '

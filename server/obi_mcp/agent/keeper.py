@@ -120,6 +120,7 @@ class Keeper:
             self._spawn()
         except KeeperRefused as error:
             self._put("failed", why=error.reason)
+            self._finish("failed")
             raise
 
     def run(self, wakeup: int) -> None:

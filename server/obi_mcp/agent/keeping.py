@@ -14,7 +14,7 @@ from obi_mcp.policy.effects import AgentEnd, ApprovedEffect, ConfigRead, ConfigW
 
 MAX_CONFIG_BYTES = 1_048_576
 _MORE_S = 5.0
-_POLL_S = 0.005
+_POLL_S, _GOING_S = 0.005, 1.0
 
 
 async def end_agent(approved: ApprovedEffect[AgentEnd], *, grace_s: float = GRACE_S) -> Record | None:
@@ -34,6 +34,8 @@ async def end_agent(approved: ApprovedEffect[AgentEnd], *, grace_s: float = GRAC
             while kept(before):  # it has said goodbye and is about to go
                 await asyncio.sleep(_POLL_S)
     except (OSError, TimeoutError) as error:
+        if await _gone(before):  # it was about to end by itself
+            return read_record(directory)
         raise ProgramFailed(
             f"the keeper of the agent does not answer: {error}", "obi_get_status says what lives"
         ) from None
@@ -69,6 +71,13 @@ def make_directory(directory: Path) -> None:
 def kept(record: Record | None) -> bool:
     """Whether the keeper of this record lives: then the agent does, or will again."""
     return record is not None and lives(record.keeper)
+
+
+async def _gone(record: Record | None) -> bool:
+    deadline = asyncio.get_running_loop().time() + _GOING_S
+    while kept(record) and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(_POLL_S)
+    return not kept(record)
 
 
 def _read(path: Path) -> str:

@@ -13,11 +13,12 @@ from typing import Any
 
 from obi_mcp.agent.keeper import Manner
 from obi_mcp.errors import ProgramFailed
-from obi_mcp.policy.effects import AgentSignal, AgentStart, ApprovedEffect, ProcessProof, digest
+from obi_mcp.obi.agreement import BinaryAnswer
+from obi_mcp.policy.effects import AgentCheck, AgentSignal, AgentStart, ApprovedEffect, ProcessProof, digest
 from obi_mcp.process.agent_launcher import MAX_MESSAGE_BYTES
 
 _PACKAGE_ROOT = Path(__file__).resolve().parent.parent.parent
-_START = (
+START = (
     "import sys; sys.path.insert(0, sys.argv[1]); from obi_mcp.process.agent_launcher import main; "
     "main(int(sys.argv[2]), sys.argv[3], tuple(sys.argv[4:]))"
 )
@@ -44,9 +45,11 @@ class AgentLauncher:
         if self._process is not None:
             return
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        for side in (ours, theirs):  # one message has to fit; the kernel gives at most twice net.core.wmem_max
+            side.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, MAX_MESSAGE_BYTES)
         with theirs:
             end = str(theirs.fileno())
-            words = [sys.executable, "-I", "-S", "-B", "-c", _START]
+            words = [sys.executable, "-I", "-S", "-B", "-c", START]
             argv = [*words, str(_PACKAGE_ROOT), end, str(self._directory), *self._binaries]
             try:
                 self._process = subprocess.Popen(
@@ -81,6 +84,14 @@ class AgentLauncher:
         if "refused" in answer:
             raise ProgramFailed(f"the agent was not started: {answer['refused']}", _hint(answer["errno"]))
         return (await self.look([answer["agent"]]))[0]
+
+    async def check(self, approved: ApprovedEffect[AgentCheck]) -> BinaryAnswer:
+        """What the program itself says of a configuration. Raises: ProgramFailed when it says nothing."""
+        effect = approved.effect
+        answer = await self._ask({"do": "check", "binary": effect.binary, "config": effect.config})
+        if "refused" in answer:
+            raise ProgramFailed(f"{effect.binary} config validate: {answer['refused']}")
+        return BinaryAnswer(answer["exit_code"], answer["stdout"], answer["stderr"])
 
     async def signal(self, approved: ApprovedEffect[AgentSignal]) -> bool:
         """Signals the process that was meant; False when it has ended. Raises: ProgramFailed when it is another."""
@@ -131,9 +142,9 @@ class AgentLauncher:
             if orders is None:  # INVARIANT: start_process made it
                 raise ProgramFailed("the agent launcher did not start")
             self._last += 1
-            data = json.dumps({**order, "id": self._last}).encode()
+            data = json.dumps({**order, "id": self._last}, ensure_ascii=False).encode()
             if len(data) > MAX_MESSAGE_BYTES:
-                raise ProgramFailed(f"the environment has {len(data)} bytes; at most {MAX_MESSAGE_BYTES} are taken")
+                raise ProgramFailed(f"the order has {len(data)} bytes; at most {MAX_MESSAGE_BYTES} are taken")
             loop = asyncio.get_running_loop()
             try:
                 await loop.sock_sendall(orders, data)

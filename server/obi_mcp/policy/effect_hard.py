@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from obi_mcp.policy.effects import (
     CONTAINER_MARK,
+    AgentCheck,
     AgentEnd,
     AgentSignal,
     AgentStart,
@@ -100,6 +101,8 @@ KERNEL_PATHS = (
 """What OBI reads of the kernel: a container of it may see these."""
 
 _WRITABLE = frozenset({"/sys/fs/bpf"})
+_NUMBERS = re.compile(r"v?([0-9]{1,6})\.([0-9]{1,6})")
+_FIRST_WITH_COMMAND = (0, 11)
 _BEYLA, _OBI = "BEYLA_", "OTEL_EBPF_"
 _CONFIG_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}\.(?:ya?ml|json)")
 _OWN_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,100}\.ya?ml")
@@ -133,6 +136,14 @@ def _binary(effect: Any, scope: Scope, host: Host) -> Iterator[HardRefusal]:
     elif effect.binary not in host.binaries:
         known = ", ".join(host.binaries)
         yield HardRefusal("hard.binary", f"{effect.binary!r} is not the OBI program that was found: {known}")
+
+
+def _has_the_command(effect: Any, scope: Scope, host: Host) -> Iterator[HardRefusal]:
+    match = _NUMBERS.match(effect.version)
+    if match is None or (int(match[1]), int(match[2])) < _FIRST_WITH_COMMAND:
+        version = effect.version[:40] or "unknown"
+        reason = f"a program of version {version} may not have config validate, and would start instrumenting"
+        yield HardRefusal("hard.binary", reason, "let the operator set obi.version, if it is 0.11.0 or later")
 
 
 def _config_text(effect: Any, scope: Scope, host: Host) -> Iterator[HardRefusal]:
@@ -256,6 +267,7 @@ _Judge = Callable[[Any, "Scope", "Host"], Iterator[HardRefusal]]
 _JUDGES: Mapping[str, tuple[_Judge, ...]] = {
     ConfigRead.kind: (_readable_config,),
     ConfigWrite.kind: (_own_config, _config_text),
+    AgentCheck.kind: (_binary, _has_the_command),
     AgentStart.kind: (_binary, _own_config, _environment, _config_text),
     AgentEnd.kind: (_own_directory,),
     AgentSignal.kind: (_proof,),

@@ -114,6 +114,25 @@ class ConfigWrite(Effect):
 
 
 @dataclass(frozen=True, slots=True)
+class AgentCheck(Effect):
+    """Asking the OBI program itself what it says of a configuration: ``config validate``, which only a program of
+    ``version`` 0.11.0 or later has; an older one ignores the words and starts instrumenting."""
+
+    kind: ClassVar[str] = "agent-check"
+    binary: str = ""
+    version: str = ""
+    config: str = ""
+
+    @property
+    def target(self) -> str:
+        return self.binary
+
+    @property
+    def line(self) -> str:
+        return f"{self.kind} {self.binary} {self.version} config validate sha256:{digest(self.config)}"
+
+
+@dataclass(frozen=True, slots=True)
 class AgentStart(Effect):
     """Starting an OBI program with one configuration file, whose whole text is ``config``."""
 
@@ -273,6 +292,7 @@ EFFECTS: Mapping[str, type[Effect]] = {
         AgentRead,
         ConfigRead,
         ConfigWrite,
+        AgentCheck,
         AgentStart,
         AgentEnd,
         AgentSignal,

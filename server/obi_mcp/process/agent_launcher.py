@@ -23,11 +23,13 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-MAX_MESSAGE_BYTES = 200_000
+MAX_MESSAGE_BYTES = 400_000
 _VARIABLE = re.compile(r"(?:OTEL|BEYLA|OBI)_[A-Z0-9_]+")
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CAPABILITIES = "security.capability"
 _MOST_PROCESSES = 100
+CHECK_S = 5.0
+_MOST_SAID = 16_384
 
 
 class Refused(Exception):
@@ -66,6 +68,8 @@ class AgentLauncher:
                 return {"processes": [_shown(int(pid)) for pid in order["pids"][:_MOST_PROCESSES]]}
             case "find":
                 return {"processes": self._find()}
+            case "check":
+                return self._check(order)
             case "start":
                 return self._start(order)
             case "signal":
@@ -98,6 +102,43 @@ class AgentLauncher:
             if name.isdigit() and (identity := _file(f"/proc/{name}/exe")) and identity in files:
                 found.append(_shown(int(name)))
         return found[:_MOST_PROCESSES]
+
+    def _check(self, order: dict[str, Any]) -> dict[str, Any]:
+        """``config validate`` of a program that has it. Without the rights to instrument anything, should it not."""
+        import subprocess
+
+        from obi_mcp.process import kernel
+
+        if order["binary"] not in self._binaries:
+            raise Refused(f"{order['binary']!r} is not the program that was found at the start")
+
+        def confine() -> None:
+            kernel.no_new_privileges()
+            kernel.drop_capabilities()
+
+        document = os.memfd_create("config.yaml")
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # else nobody could wait for it
+        try:
+            os.write(document, order["config"].encode())
+            words = [order["binary"], "config", "validate", f"/proc/self/fd/{document}"]
+            done = subprocess.run(
+                words,
+                pass_fds=(document,),
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=CHECK_S,
+                check=False,
+                env={"PATH": _PATH, "HOME": "/nonexistent"},
+                cwd="/",
+                preexec_fn=confine,
+            )
+        except subprocess.TimeoutExpired:
+            raise Refused(f"it gave no answer within {CHECK_S:g} s and was ended") from None
+        finally:
+            os.close(document)
+            signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        texts = [text[:_MOST_SAID].decode("utf-8", "replace") for text in (done.stdout, done.stderr)]
+        return {"exit_code": done.returncode, "stdout": texts[0], "stderr": texts[1]}
 
     def _start(self, order: dict[str, Any]) -> dict[str, Any]:
         if order["binary"] not in self._binaries:

@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
+from obi_mcp.agent import launcher
 from obi_mcp.agent.keeper import Manner
 from obi_mcp.agent.keeping import end_agent, kept
 from obi_mcp.agent.launcher import AgentLauncher
 from obi_mcp.agent.proof import lives, proof_of
 from obi_mcp.agent.record import LOG, Record, read_record, write_record
 from obi_mcp.errors import ProgramFailed
-from obi_mcp.policy.effects import AgentEnd, AgentSignal, AgentStart, ApprovedEffect, ProcessProof
+from obi_mcp.policy.effects import AgentCheck, AgentEnd, AgentSignal, AgentStart, ApprovedEffect, ProcessProof
 from obi_mcp.policy.model import Access, Decision
 
 ALLOWED = Decision("allow", "test", "a test", Access.FULL)
@@ -180,6 +181,41 @@ def test_the_launcher_takes_only_variables_of_an_agents(tmp_path: Path) -> None:
             effect = AgentStart(str(one.binary), str(one.config), CONFIG, (("LD_PRELOAD", "/x"),))
             with pytest.raises(ProgramFailed, match="LD_PRELOAD is no variable of an agent's"):
                 await one.launcher.start(ApprovedEffect(effect, ALLOWED, Access.FULL))
+
+    asyncio.run(scenario())
+
+
+ASKED: list[tuple[str, tuple[int, str, str] | str]] = [
+    # what the program does, what it says
+    (
+        "print('configuration is valid', sys.argv[1:3], open(sys.argv[3]).read())",
+        (0, "configuration is valid ['config', 'validate'] a: 1\n\n", ""),
+    ),
+    ("print('validation failed: x', file=sys.stderr); sys.exit(1)", (1, "", "validation failed: x\n")),
+    ("time.sleep(60)", "gave no answer within 0.3 s and was ended"),
+]
+
+
+@pytest.mark.parametrize(("body", "wanted"), ASKED)
+def test_the_program_itself_is_asked_about_a_configuration(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, wanted: tuple[int, str, str] | str
+) -> None:
+    start = launcher.START.replace(
+        "import main;", "import main; import obi_mcp.process.agent_launcher as own; own.CHECK_S = 0.3;"
+    )
+    monkeypatch.setattr(launcher, "START", start)
+
+    async def scenario() -> None:
+        async with host(tmp_path, body) as one:
+            effect = ApprovedEffect(AgentCheck(str(one.binary), "v0.12.0", CONFIG), ALLOWED, Access.FULL)
+            if isinstance(wanted, str):
+                with pytest.raises(ProgramFailed, match=wanted):
+                    await one.launcher.check(effect)
+            else:
+                answer = await one.launcher.check(effect)
+                assert (answer.exit_code, answer.stdout, answer.stderr) == wanted
+            await one.start()  # it still starts and reaps
+            assert one.record.keeper.pid
 
     asyncio.run(scenario())
 

@@ -19,6 +19,7 @@ from obi_mcp.policy.effect_hard import EFFECT_HARD
 from obi_mcp.policy.effect_judge import EXAMPLE_HOST, EffectJudge
 from obi_mcp.policy.effects import (
     EFFECTS,
+    AgentCheck,
     AgentEnd,
     AgentRead,
     AgentSignal,
@@ -70,6 +71,10 @@ DENIED: list[tuple[Effect, str]] = [
     (start(binary="/usr/local/bin/../bin/obi"), "hard.binary"),
     (start(binary="obi"), "hard.binary"),
     (start(binary=""), "hard.binary"),
+    (AgentCheck("/bin/sh", "v0.12.0", CONFIG), "hard.binary"),
+    (AgentCheck(START.binary, "v0.10.9", CONFIG), "hard.binary"),
+    (AgentCheck(START.binary, "", CONFIG), "hard.binary"),
+    (AgentCheck(START.binary, "v0", CONFIG), "hard.binary"),
     # other files
     (start(config_path="/etc/obi/config.yaml"), "hard.path"),
     (start(config_path=f"{OWN}/../x.yaml"), "hard.path"),
@@ -157,6 +162,7 @@ ALLOWED: list[tuple[Effect, Access]] = [
     (variable("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318"), Access.NON_DESTRUCTIVE),
     (ConfigRead("/etc/obi/sub/config.yml"), Access.READ_ONLY),
     (AgentRead("logs"), Access.READ_ONLY),
+    (AgentCheck(START.binary, "0.11.0", CONFIG), Access.READ_ONLY),
     (AgentEnd(OWN, "restart"), Access.NON_DESTRUCTIVE),
     (AgentEnd(OWN), Access.FULL),
     (AgentSignal(PROOF, PROOF), Access.FULL),

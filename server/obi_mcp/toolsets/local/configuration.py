@@ -10,6 +10,8 @@ from obi_mcp.agent.host import find_binary
 from obi_mcp.agent.readiness import Readiness
 from obi_mcp.errors import Conflict, InvalidArgument, NotFound, ObiMcpError, ProgramFailed
 from obi_mcp.obi.config import validate
+from obi_mcp.obi.finding import ConfigFinding
+from obi_mcp.policy.effects import AgentCheck
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult
 from obi_mcp.toolsets.local.deploy import environment_of, raise_if_ended, shown_findings
 from obi_mcp.toolsets.local.desk import Desk
@@ -63,8 +65,9 @@ async def run_validate(services: Services, call: ToolCall) -> ToolResult:
     program = call.arguments.get("program") or _program(desk)
 
     async def look() -> ToolResult:
-        version = services.settings.obi.version
+        version = _version(desk)
         found = await asyncio.to_thread(validate, text, environment=environment, version=version, program=program)
+        found = (*found, *await _own_word(desk, text, found, program, version))
         findings = [
             {
                 "severity": one.severity,
@@ -84,6 +87,30 @@ async def run_validate(services: Services, call: ToolCall) -> ToolResult:
         return ToolResult({"valid": good, "findings": findings}, "\n".join([head, *lines]), exit_code=0 if good else 1)
 
     return await desk.read("validate", look)
+
+
+async def _own_word(
+    desk: Desk, text: str, ours: tuple[ConfigFinding, ...], program: str, version: str | None
+) -> tuple[ConfigFinding, ...]:
+    """What the installed program says otherwise, where it is one that can be asked: of a v2 document, from 0.11 on."""
+    from obi_mcp.obi.agreement import compare, has_config_command
+    from obi_mcp.obi.migration import detect
+
+    binary = find_binary(desk.services.settings)
+    if version is None or program != "obi" or binary.is_beyla or not binary.path:
+        return ()
+    if not has_config_command(version) or detect(text) != "v2":
+        return ()
+    effect = AgentCheck(binary.path, version, text)
+    answer = await desk.services.effects.run(effect, desk.asked, desk.services.agents.check)
+    return compare(ours, answer, version=version)
+
+
+def _version(desk: Desk) -> str | None:
+    """What the operator says, else what the agent that was started here printed first."""
+    record = desk.record
+    known = record.version if record is not None and record.binary == find_binary(desk.services.settings).path else ""
+    return desk.services.settings.obi.version or known or None
 
 
 async def run_migrate(services: Services, call: ToolCall) -> ToolResult:
