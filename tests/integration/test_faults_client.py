@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from tests.faults.place import API_VERSIONS, PERL, Place, place
-from tests.faults.process import Server, logged, server
+from tests.faults.process import HELLO, Server, logged, server
 from tests.unit.process.processes import descendants, wait_until
 
 from obi_mcp.audit_chain import verify
@@ -51,6 +51,16 @@ def begin_call(at: Place, with_server: Server, number: object = "hanging") -> No
     before = running(at, with_server.process)
     with_server.call(number, API_VERSIONS)
     wait_until(lambda: running(at, with_server.process) > before, "the call's kubectl runs")
+
+
+def shake_hands(with_server: Server, reading: int) -> None:
+    """Initializes where the test holds the end from which answers are read."""
+    with_server.ask(0, "initialize", **HELLO)
+    answer = b""
+    while not answer.endswith(b"\n"):
+        answer += os.read(reading, 65_536)
+    assert json.loads(answer)["id"] == 0
+    with_server.tell("notifications/initialized")
 
 
 def audited(at: Place) -> list[str | None]:
@@ -188,11 +198,7 @@ def test_a_client_that_never_reads_is_waited_for_and_keeps_nothing_alive(at: Pla
     reading, writing = os.pipe()
     with server(at, stdout=writing) as running_server:
         os.close(writing)
-        running_server.ask(
-            0,
-            "initialize",
-            **{"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "x", "version": "1"}},
-        )
+        shake_hands(running_server, reading)
         for number in range(100):
             running_server.call(number, API_VERSIONS, max_bytes=100_000)
         wait_until(lambda: at.audit.exists() and len(audited(at)) >= 20, "some calls have run")
@@ -252,10 +258,7 @@ def test_a_closed_standard_output_ends_the_server_and_its_calls(at: Place) -> No
     reading, writing = os.pipe()
     with server(at, stdout=writing) as running_server:
         os.close(writing)
-        running_server.ask(
-            0, "initialize", protocolVersion="2025-06-18", capabilities={}, clientInfo={"name": "x", "version": "1"}
-        )
-        running_server.tell("notifications/initialized")
+        shake_hands(running_server, reading)
         begin_call(at, running_server)
         os.close(reading)
         assert running_server.process.wait(20) == 0
