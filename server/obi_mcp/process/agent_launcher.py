@@ -195,6 +195,10 @@ def _keep(wanted: Any, manner: Any, telling: int) -> None:
     code = 1
     try:
         os.setsid()
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for stream in range(3):  # whoever waits for the end of the server's own streams must not wait for the agent
+            os.dup2(nothing, stream)
+        os.close(nothing)
         for number in (signal.SIGHUP, signal.SIGPIPE):
             signal.signal(number, signal.SIG_IGN)
         wakeup, waking = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -238,6 +242,7 @@ def _file(path: str) -> tuple[int, int] | None:
 def main(orders: int, directory: str, binaries: tuple[str, ...]) -> None:
     """The launcher's life: the descriptor of its end of the socket, the directory, the programs."""
     os.umask(0o077)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())  # a keeper that never hears of its child's end would be deaf
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # a keeper that ends needs no farewell
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     with socket.socket(fileno=orders) as ours:

@@ -88,6 +88,8 @@ def test_an_agent_outlives_its_launcher_and_ends_when_told(tmp_path: Path) -> No
             record = await one.until("running")
             assert (record.agent.pid, record.agent.started) == (proof.pid, proof.started)
             assert os.getsid(record.keeper.pid) == record.keeper.pid
+            held = {os.readlink(f"/proc/{record.keeper.pid}/fd/{stream}") for stream in range(3)}
+            assert held == {os.devnull}
             one.launcher.close()
             assert lives(record.agent)
             with pytest.raises(ProgramFailed, match="another agent is kept in this directory already"):
