@@ -488,6 +488,25 @@ async def test_another_object_of_the_name_is_not_read(start: Start, how: str) ->
         raced.writer.remove("ConfigMap")
 
 
+@pytest.mark.parametrize(
+    ("command", "kind"),
+    [
+        (f"kubectl describe cm {AT}", "ConfigMap"),
+        (f"kubectl describe cm -n {NAMESPACE} -l {SCOPED},app.kubernetes.io/component=raced", "ConfigMap"),
+        (f"kubectl logs {AT}", "Pod"),
+        (f"kubectl logs -n {NAMESPACE} -l {SCOPED},app.kubernetes.io/component=raced", "Pod"),
+    ],
+)
+async def test_what_may_be_of_another_object_is_not_told(start: Start, command: str, kind: str) -> None:
+    async with start() as raced:
+        raced.runner.verbs = frozenset({"describe", "logs"})
+        raced.writer.fresh(kind)
+        code, said = await raced.run(command, None, lambda: raced.writer.swap(kind))
+        assert (code, "another object than the one that was checked" in said) == ("conflict", True), said
+        assert CANARY not in said
+        raced.writer.remove(kind)
+
+
 # --- helm: it takes no preconditions; what it stored and what stands there is looked at again ---
 
 STORE = Path(__file__).parents[1] / "cases" / "charts" / "tpl"

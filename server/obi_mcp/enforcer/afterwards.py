@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,6 +19,18 @@ async def same_objects(case: Case, resource: Resource, found: Sequence[Found]) -
             return Difference(text)
         if live is not None and not (await case.members.prove(live, resource, None, write=True)).ours:
             return Difference(f"{resource.kind} {checked.name} was changed in between, and is not OBI's any more")
+    return None
+
+
+async def nothing_else_was_shown(case: Case, resource: Resource, found: Sequence[Found]) -> Difference | None:
+    """Whether no other object bears the name of one that was read as text: what was printed may be of that one.
+
+    One that is gone by now was there when it was read. Raises: ClusterUnreachable, ProgramFailed.
+    """
+    lives = await asyncio.gather(*(case.cluster.get(resource, entry.namespace, entry.name) for entry in found))
+    for entry, live in zip(found, lives, strict=True):
+        if live is not None and (text := _replaced(resource.kind, entry.body, live)):
+            return Difference(text)
     return None
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from obi_mcp.command.model import Command, Flag, Operand
-from obi_mcp.enforcer.afterwards import same_objects
+from obi_mcp.enforcer.afterwards import nothing_else_was_shown, same_objects
 from obi_mcp.enforcer.case import Case, Proved, absent, failed, passed
 from obi_mcp.enforcer.held import Checked, write_held
 from obi_mcp.enforcer.members import Found, uids
@@ -15,6 +15,9 @@ from obi_mcp.policy.model import Access, Check, MembersSpec
 
 DEFAULT_TAIL_BY_SELECTOR = "10"
 """What kubectl logs takes per pod when a selector is given and no --tail."""
+
+_TOLD = frozenset({("describe",), ("logs",)})
+"""Reads that tell everything of an object, as text."""
 
 
 async def prove_members(case: Case, check: Check, spec: MembersSpec) -> Proved:
@@ -50,6 +53,8 @@ def _for_these(case: Case, spec: MembersSpec, proved: Proved, found: Sequence[Fo
     head = case.head
     if case.decision.access is Access.READ_ONLY and head.path == ("get",) and _is_listed(head, spec):
         return replace(proved, members=uids(found))
+    if head.path in _TOLD:
+        return replace(proved, afterwards=lambda: nothing_else_was_shown(case, spec.resource, found))
     if case.decision.access is Access.READ_ONLY or head.flag("dry-run"):
         return proved
     if head.path == DELETE or head.path in ROLLOUTS:
@@ -99,12 +104,12 @@ async def _each(case: Case, check: Check, spec: MembersSpec) -> Proved:
     head = case.decision.pipeline.head if case.decision.pipeline else None
     if head is None:  # INVARIANT: a decision with checks has a pipeline
         return Proved(failed(check, "there is nothing to run"))
-    pods = await _pods(case, spec)
-    if pods is None:
+    found = await _pods(case, spec)
+    if found is None:
         return Proved(absent(check))
-    read: list[tuple[Found, str | None]] = [(pod, None) for pod in pods]
+    read: list[tuple[Found, str | None]] = [(pod, None) for pod in found]
     if not spec.all_containers:
-        read = [await case.members.read_container(pod, spec.container) for pod in pods]
+        read = [await case.members.read_container(pod, spec.container) for pod in found]
     notes: tuple[str, ...] = ()
     if spec.names and read and head.value("all-pods", "false") != "true":
         # kubectl takes one pod of a workload unless it is told --all-pods.
@@ -116,7 +121,9 @@ async def _each(case: Case, check: Check, spec: MembersSpec) -> Proved:
     if not ours:
         return Proved(absent(check), skipped=len(read))
     heads = tuple([vector for pod, name in ours for vector in await _heads_of(case, head, pod, spec, name)])
-    return Proved(passed(check, f"{len(ours)} pods looked up"), heads=heads, skipped=len(read) - len(ours), notes=notes)
+    result, pods = passed(check, f"{len(ours)} pods looked up"), [pod for pod, _ in ours]
+    proved = Proved(result, heads=heads, skipped=len(read) - len(ours), notes=notes)
+    return replace(proved, afterwards=lambda: nothing_else_was_shown(case, case.members.pods(), pods))
 
 
 async def _pods(case: Case, spec: MembersSpec) -> list[Found] | None:
