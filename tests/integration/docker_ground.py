@@ -57,14 +57,12 @@ class Ground:
         script = (
             f"import urllib.request as u\nfor _ in range({times}): u.urlopen('http://{PEER}:{PORT}/', timeout=5).read()"
         )
-        subprocess.run([*self._enter(), sys.executable, "-c", script], check=True)
+        subprocess.run([*self.enter(), sys.executable, "-c", script], check=True)
 
     def metrics(self) -> str:
         """What OBI serves to Prometheus."""
         script = f"import urllib.request as u; print(u.urlopen('http://127.0.0.1:{METRICS}/metrics').read().decode())"
-        done = subprocess.run(
-            [*self._enter(), sys.executable, "-c", script], check=True, capture_output=True, text=True
-        )
+        done = subprocess.run([*self.enter(), sys.executable, "-c", script], check=True, capture_output=True, text=True)
         return done.stdout
 
     @contextmanager
@@ -73,7 +71,8 @@ class Ground:
         with listening(self.inside, METRICS):
             yield
 
-    def _enter(self) -> list[str]:
+    def enter(self) -> list[str]:
+        """The beginning of a command line that runs in the engine's network."""
         return ["nsenter", f"--net=/run/netns/{self.inside}", "--"]
 
 

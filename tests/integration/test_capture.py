@@ -41,9 +41,10 @@ def test_one_receiver_is_started_for_all_who_ask_and_a_dead_one_is_replaced(tmp_
 
 
 @pytest.mark.skipif(landlock_abi() == 0, reason="this kernel offers no Landlock")
-def test_it_works_in_a_server_that_is_held_to_its_files(tmp_path: Path) -> None:
+@pytest.mark.parametrize("toolset", ["local", "docker"])
+def test_it_works_in_a_server_that_is_held_to_its_files(tmp_path: Path, toolset: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-c", CONFINED],
+        [sys.executable, "-c", CONFINED, toolset],
         env={**os.environ, "XDG_STATE_HOME": str(tmp_path)},
         capture_output=True,
         text=True,
@@ -54,13 +55,13 @@ def test_it_works_in_a_server_that_is_held_to_its_files(tmp_path: Path) -> None:
 
 
 CONFINED = """
-import asyncio, dataclasses, http.client
+import asyncio, http.client, sys
 from obi_mcp.config import Settings
 from obi_mcp.process.confinement import confine_server
 from obi_mcp.process.programs import find_programs
 from obi_mcp.telemetry.capture import Capture
 
-settings = Settings(toolsets=("local",))
+settings = Settings(toolsets=(sys.argv[1],))
 print(confine_server(settings, find_programs(settings)).held, flush=True)
 BODY = b'''{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": "5b8efff798038103d269b633813fc60c",
  "spanId": "eee19b7ec3c1b174", "name": "a", "startTimeUnixNano": "5", "endTimeUnixNano": "6"}]}]}]}'''

@@ -55,11 +55,15 @@ def audit(tmp_path: Path) -> Path:
     return tmp_path / "audit.ndjson"
 
 
-def session(place: Ground, audit: Path, work: Callable[[Call], Awaitable[None]], access: str = "full") -> None:
-    """Runs ``work`` with a connected client; no container is left afterwards, whatever happened."""
+def session(
+    place: Ground, audit: Path, work: Callable[[Call], Awaitable[None]], access: str = "full", *, inside: bool = False
+) -> None:
+    """Runs ``work`` with a connected client; no container is left afterwards, whatever happened. ``inside``: the server
+    is in the engine's network, as it is on a host of one network."""
 
     async def main() -> None:
-        async with connected(place.daemon.host, audit, access) as call:
+        enter = place.enter() if inside else []
+        async with connected(place.daemon.host, audit, access, enter) as call:
             await work(call)
 
     try:
@@ -71,15 +75,15 @@ def session(place: Ground, audit: Path, work: Callable[[Call], Awaitable[None]],
 
 
 @asynccontextmanager
-async def connected(host: str, audit: Path, access: str) -> AsyncIterator[Call]:
+async def connected(host: str, audit: Path, access: str, enter: list[str]) -> AsyncIterator[Call]:
     environment = {
         "OBI_MCP_DOCKER__HOST": host,
         "OBI_MCP_AUDIT__FILE": str(audit),
         "XDG_STATE_HOME": str(audit.parent),
         "PATH": os.environ["PATH"],
     }
-    arguments = ["-m", "obi_mcp", "serve", "--access", access, "--toolsets", "docker"]
-    async with Client(StdioServerParameters(command=sys.executable, args=arguments, env=environment)) as client:
+    words = [*enter, sys.executable, "-m", "obi_mcp", "serve", "--access", access, "--toolsets", "docker"]
+    async with Client(StdioServerParameters(command=words[0], args=words[1:], env=environment)) as client:
 
         async def call(tool: str, **given: Any) -> Outcome:
             result = await client.call_tool(f"obi_docker_{tool}", given)
@@ -142,6 +146,31 @@ def test_obi_runs_in_a_container_shows_real_flows_and_leaves_nothing(place: Grou
         ("deploy", "allow", "conflict"),
         ("stop", "allow", None),
     ]
+
+
+def test_a_container_that_is_told_to_capture_sends_its_flows_to_the_server(place: Ground, audit: Path) -> None:
+    captured = {
+        **DEPLOY,
+        "config": CONFIG + "otel_metrics_export: {interval: 1s, features: [network]}\n",
+        "capture": True,
+    }
+
+    async def work(call: Call) -> None:
+        both = await call("deploy", **captured, otlp_endpoint="http://127.0.0.1:1")
+        assert both.code == "invalid_argument"
+        assert (await call("deploy", **captured, dry_run=True)).structured["decision"]["effect"] == "allow"
+        assert not (audit.parent / "obi-mcp" / "capture").exists()
+
+        deployed = await call("deploy", **captured)
+        assert deployed.structured.get("ready") is True, deployed.text
+        async with asyncio.timeout(20):
+            while not (taken := (await call("status")).structured["capture"]["metrics"]["kept"]):
+                place.request(5)
+                await asyncio.sleep(0.2)
+        assert taken > 0
+
+    session(place, audit, work, inside=True)
+    assert os.listdir(audit.parent / "obi-mcp" / "capture") == []
 
 
 def test_a_changed_configuration_takes_effect_and_a_wrong_one_leaves_the_old_container_running(

@@ -31,6 +31,8 @@ _DEVICES = ("/dev/null",)
 # shut there: Landlock refuses to look into a process that is not confined alike.
 _PROCESSES = "/proc"
 _ALWAYS_ON, _ALL = "command", "all"
+_LIMITS = ("/sys/fs/cgroup", "/sys/kernel/mm/transparent_hugepage")
+"""What the receiver's engine looks up; DuckDB 2.0 ends with SIGABRT where its cgroup is there and may not be read."""
 _HOST_FACTS = ("/sys", "/boot", "/etc/os-release", "/usr/lib/os-release")
 """What the toolset ``local`` looks up to say whether OBI can run on this host."""
 
@@ -152,6 +154,7 @@ def toolset_needs(settings: Settings, environ: Mapping[str, str]) -> Needs:
     write: list[str] = []
     if names - {_ALWAYS_ON}:
         write += filter(None, (str(state_directory(environ)), settings.capture.directory))
+        read += _LIMITS
     if names & {"local", _ALL}:
         read += (*_HOST_FACTS, *settings.local.config_directories)
     if names & {"docker", _ALL}:

@@ -151,7 +151,8 @@ class Receiver:
         process.stdin.write(json.dumps(self.settings.as_json()).encode() + b"\n")
         line = await process.stdout.readline()
         if not line:
-            raise ProgramFailed("the receiver ended at its start", "the server's log says why")
+            code = await process.wait()
+            raise ProgramFailed(f"the receiver ended at its start (exit code {code})", "the server's log says why")
         ready: dict[str, Any] = json.loads(line)
         if "error" in ready:
             raise _error(ready["error"])

@@ -82,6 +82,7 @@ def _deploy() -> ToolSpec:
                     "default": False,
                     "description": "The one of that name, if this comes up.",
                 },
+                "capture": {"type": "boolean", "default": False, "description": "Send to this server, for analysis."},
                 "dry_run": {"type": "boolean", "default": False},
             }
         ),

@@ -12,6 +12,7 @@ from obi_mcp.obi.log_lines import LogRecord, parse_line
 from obi_mcp.obi.symptoms import Symptom
 from obi_mcp.policy.model import Access, Decision
 from obi_mcp.toolsets.base import ToolResult
+from obi_mcp.toolsets.capturing import capture_lines
 from obi_mcp.toolsets.rendering import decision_line
 
 Plain = Callable[[str], str]
@@ -107,8 +108,10 @@ def container_row(
     return {key: value for key, value in row.items() if value not in ("", None, [])}
 
 
-def status(facts: EngineFacts, rows: list[dict[str, Any]], foreign: int) -> ToolResult:
-    """All of OBI's containers."""
+def status(
+    facts: EngineFacts, rows: list[dict[str, Any]], foreign: int, capture: dict[str, Any] | None = None
+) -> ToolResult:
+    """All of OBI's containers, and what the built-in receiver took."""
     structured: dict[str, Any] = {
         "engine": {"version": facts.version, "address": facts.address, "local": facts.local},
         "containers": rows,
@@ -122,6 +125,9 @@ def status(facts: EngineFacts, rows: list[dict[str, Any]], foreign: int) -> Tool
     if foreign:
         structured["foreign"] = foreign
         lines.append(f"{foreign} more carry OBI's label and run another image: they are left alone")
+    if capture is not None:
+        structured["capture"] = capture
+        lines += capture_lines(capture)
     return ToolResult(structured, "\n".join(lines))
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
 from obi_mcp.agent.logs import parse_since
 from obi_mcp.containers.compose import compose_text, effect_of_compose
 from obi_mcp.containers.engine import MAX_LOG_BYTES, Engine
 from obi_mcp.containers.failures import unfit
-from obi_mcp.containers.model import NOBODY, Container
+from obi_mcp.containers.model import NOBODY, Container, EngineFacts
 from obi_mcp.containers.watching import TAIL, Watched, how_it_ended, problems, watch
 from obi_mcp.enforcer.effects import Asked, EffectRoad
 from obi_mcp.errors import Denied, InvalidArgument, NotFound
@@ -19,6 +19,7 @@ from obi_mcp.policy.effects import ApprovedEffect, ContainerRead, ContainerRun, 
 from obi_mcp.policy.model import Access
 from obi_mcp.toolsets import docker_rendering as rendering
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult
+from obi_mcp.toolsets.capturing import capture_row, captured_by
 from obi_mcp.toolsets.docker_wish import planned
 
 T = TypeVar("T")
@@ -41,7 +42,8 @@ async def deploy(services: Services, call: ToolCall) -> ToolResult:
     if (problem := unfit(facts)) is not None:
         raise problem
     before = await engine.find(call.arguments.get("name", "obi")) if call.arguments.get("replace", False) else None
-    made, notes = await asyncio.to_thread(planned, call.arguments, facts, before.proof if before else NOBODY)
+    given = await _with_capture(services, call.arguments, facts)
+    made, notes = await asyncio.to_thread(planned, given, facts, before.proof if before else NOBODY)
     effects = services.effects
     if call.arguments.get("dry_run", False):
         decision = await asyncio.to_thread(effects.explain, made.effect)
@@ -62,14 +64,27 @@ async def deploy(services: Services, call: ToolCall) -> ToolResult:
     return rendering.deployed(made, notes, seen, effects.plain)
 
 
+async def _with_capture(services: Services, given: Mapping[str, Any], facts: EngineFacts) -> Mapping[str, Any]:
+    """The arguments, with OBI's variables for the built-in receiver where ``capture`` asks for it."""
+    if given.get("capture", False) and not facts.local:
+        raise InvalidArgument(
+            "capture listens on this host's loopback, and the engine is on another host",
+            "give otlp_endpoint: a collector that the engine's host reaches",
+        )
+    captured = await captured_by(services, given)
+    if not captured:
+        return given
+    return {**given, "env": {**given.get("env", {}), **captured}}
+
+
 async def status(services: Services, call: ToolCall) -> ToolResult:
     """``obi_docker_status``."""
     engine, effects = Engine(services.settings), services.effects
 
     async def perform(approved: ApprovedEffect[ContainerRead]) -> ToolResult:
-        facts, ours = await asyncio.gather(engine.facts(), engine.ours())
+        facts, ours, capture = await asyncio.gather(engine.facts(), engine.ours(), capture_row(services))
         rows = await asyncio.gather(*(row(approved, one) for one in ours.containers))
-        return rendering.status(facts, list(rows), ours.foreign)
+        return rendering.status(facts, list(rows), ours.foreign, capture)
 
     async def row(approved: ApprovedEffect[ContainerRead], one: Container) -> dict[str, Any]:
         lines, used = await asyncio.gather(engine.log(approved, one, tail=TAIL), engine.usage(one))

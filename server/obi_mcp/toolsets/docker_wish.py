@@ -14,6 +14,7 @@ from obi_mcp.errors import InvalidArgument, InvalidDocument
 from obi_mcp.obi.config import ConfigFinding, validate
 from obi_mcp.obi.manifests.install import REPOSITORY, VERSION
 from obi_mcp.policy.effects import ContainerProof
+from obi_mcp.toolsets.capturing import ENDPOINT
 
 _PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
 _VERSION = re.compile(r":(v\d+\.\d+\.\d+)(?:@|$)")
@@ -45,10 +46,10 @@ def planned(
 def _wish(given: Mapping[str, Any]) -> Wish:
     environment = _environment(given.get("env", {}))
     if endpoint := given.get("otlp_endpoint"):
-        environment["OTEL_EXPORTER_OTLP_ENDPOINT"] = endpoint
+        environment[ENDPOINT] = endpoint
     return Wish(
         image=given.get("image", f"{REPOSITORY}:{VERSION}"),
-        config=_config(given, exports=bool(endpoint)),
+        config=_config(given, exports=ENDPOINT in environment),
         name=given.get("name", "obi"),
         environment=environment,
         privileged=given.get("privileged", False),

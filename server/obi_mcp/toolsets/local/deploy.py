@@ -16,10 +16,10 @@ from obi_mcp.obi.finding import ConfigFinding
 from obi_mcp.obi.log_lines import parse_line, version_in
 from obi_mcp.policy.effects import AgentStart
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult
+from obi_mcp.toolsets.capturing import ENDPOINT, captured_by
 from obi_mcp.toolsets.local.desk import MAX_CONFIG, READY_WITHIN_S, Desk, Started, taken_ports
 from obi_mcp.toolsets.local.options import OPTIONS, patch_of, whole_config
 
-_ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 _SHOWN_LINES = 12
 _SHOWN_LINE = 300
 
@@ -31,7 +31,7 @@ async def run_deploy(services: Services, call: ToolCall) -> ToolResult:
     binary = desk.binary()
     _refuse_running(desk)
     environment = environment_of(given)
-    captured = await _captured(services, given)
+    captured = await captured_by(services, given)
     environment |= captured
     text = await _config(desk, binary)
     warnings = await desk.check(text, environment, binary.is_beyla)
@@ -46,25 +46,8 @@ async def run_deploy(services: Services, call: ToolCall) -> ToolResult:
     raise_if_ended(desk, started.readiness)
     result = _result(desk, effect, started, findings, warnings)
     if captured:
-        result.structured["capture"] = captured[_ENDPOINT]
+        result.structured["capture"] = captured[ENDPOINT]
     return result
-
-
-async def _captured(services: Services, given: Any) -> dict[str, str]:
-    """The variables that make the agent send to the built-in receiver, which runs from then on; none without
-    ``capture``. Raises: ConfigError, InvalidArgument, ProgramFailed."""
-    if not given.get("capture", False):
-        return {}
-    if "otlp_endpoint" in given:
-        raise InvalidArgument("capture and otlp_endpoint are both given", "OBI sends to one of them: leave one out")
-    if services.capture is None:
-        raise InvalidArgument(
-            "capture needs a server that goes on after the call", "ask a running `obi-mcp serve`, not `obi-mcp call`"
-        )
-    if given.get("dry_run", False):
-        return {_ENDPOINT: f"http://127.0.0.1:{services.settings.capture.port or 4318}"}
-    receiver = await services.capture.start()
-    return receiver.environment
 
 
 def environment_of(given: Any) -> dict[str, str]:

@@ -17,14 +17,12 @@ from obi_mcp.agent.usage import usage_of
 from obi_mcp.obi.log_lines import LogRecord, parse_line
 from obi_mcp.obi.symptoms import symptoms_in
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult
+from obi_mcp.toolsets.capturing import capture_lines, capture_row
 from obi_mcp.toolsets.local.desk import Desk
 
 TAIL, MOST = 50, 500
 _SHOWN_ERRORS, _SHOWN_PROCESSES, _SHOWN_FAMILIES = 5, 20, 20
 _SHOWN_LINE, _LONGEST_LINE = 600, 4096
-
-
-_SIGNALS = (("traces", "spans"), ("metrics", "metric points"), ("logs", "log records"))
 
 
 async def run_status(services: Services, call: ToolCall) -> ToolResult:
@@ -52,28 +50,9 @@ async def status(desk: Desk) -> ToolResult:
         structured.update(_usage(record))
         structured["exporters"] = await _exporters(asks)
     structured.update(await asyncio.to_thread(_from_log, desk, record))
-    structured["capture"] = await _capture(desk)
+    structured["capture"] = await capture_row(desk.services)
     structured = {name: value for name, value in structured.items() if value is not None}
-    return ToolResult(structured, "\n".join([_lines(structured), *_capture_lines(structured.get("capture"))]))
-
-
-async def _capture(desk: Desk) -> dict[str, Any] | None:
-    """What the built-in receiver has taken, and what became of it; None while it does not run."""
-    receiver = desk.services.capture.receiver if desk.services.capture is not None else None
-    if receiver is None:
-        return None
-    return {"endpoint": receiver.endpoint, **(await receiver.counts()).as_json()}
-
-
-def _capture_lines(capture: dict[str, Any] | None) -> list[str]:
-    if capture is None:
-        return []
-    kept = ", ".join(f"{capture[name]['kept']:,} {words}" for name, words in _SIGNALS)
-    gone = sum(capture[name][how] for name, _ in _SIGNALS for how in ("rejected", "lost", "dropped"))
-    refused = sum(capture["refused"].values())
-    return [
-        f"captured at {capture['endpoint']}: {kept}; {gone:,} rejected, lost or dropped, {refused:,} requests refused"
-    ]
+    return ToolResult(structured, "\n".join([_lines(structured), *capture_lines(structured.get("capture"))]))
 
 
 async def run_logs(services: Services, call: ToolCall) -> ToolResult:
