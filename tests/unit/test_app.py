@@ -24,6 +24,7 @@ from tests.unit.recorded_road import NARROWED, REFUSED, RecordedRoad, services
 from obi_mcp import __version__
 from obi_mcp.app import ObiServer
 from obi_mcp.config import Settings
+from obi_mcp.enforcer.model import Answer
 from obi_mcp.errors import Denied, ProgramMissing
 from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.registry import listed_tools
@@ -174,6 +175,18 @@ def test_calls_run_side_by_side(mode: str) -> None:
         waiting.cancel()
 
     with_client(mode, use, road)
+
+
+@pytest.mark.parametrize("lines", [1, 40_000], ids=["short", "long"])
+def test_however_long_an_answer_is_it_is_redacted_once_more(lines: int) -> None:
+    road = RecordedRoad(answers={GOOD["command"]: Answer("xyz\n" * lines + "token=hunter2\n", "", 0, NARROWED, 82)})
+
+    async def use(client: Client) -> None:
+        result = await client.call_tool("obi_kubectl", GOOD)
+        assert result.structured_content is not None
+        assert result.structured_content["stdout"] == "xyz\n" * lines + "token=[redacted]\n"
+
+    with_client("auto", use, road)
 
 
 @each_generation

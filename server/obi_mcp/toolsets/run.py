@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from dataclasses import replace
 
@@ -17,6 +18,8 @@ from obi_mcp.toolsets.rendering import render_error
 MAX_COMMAND = 1_000
 """Characters of the command in the audit line of a call that ended here."""
 
+_LONG = 65_536
+
 logger = logging.getLogger("obi_mcp.toolsets")
 
 
@@ -29,7 +32,10 @@ async def run_tool(services: Services, spec: ToolSpec, call: ToolCall) -> ToolRe
     progress = call.progress
     if progress is not None:
         call = replace(call, progress=_redacted_progress(progress))
-    return _redacted(await _outcome(services, spec, call))
+    result = await _outcome(services, spec, call)
+    if result.payload is not None and len(result.payload) > _LONG:
+        return await asyncio.to_thread(_redacted, result)  # a megabyte takes a tenth of a second, and others wait
+    return _redacted(result)
 
 
 async def _outcome(services: Services, spec: ToolSpec, call: ToolCall) -> ToolResult:
