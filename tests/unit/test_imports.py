@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -55,12 +56,18 @@ HOMES = {
 }
 
 
+@cache
 def modules() -> list[Path]:
     return sorted(PACKAGE.rglob("*.py"))
 
 
-def imported(path: Path, *, at_run_time: bool = True) -> Iterator[str]:
-    """Names of modules that a file imports, those for type checkers left out."""
+@cache
+def imported(path: Path, *, at_run_time: bool = True) -> tuple[str, ...]:
+    """Names of modules that a file imports, those for type checkers left out. Several tests ask for each file."""
+    return tuple(_imported(path, at_run_time=at_run_time))
+
+
+def _imported(path: Path, *, at_run_time: bool) -> Iterator[str]:
     tree = ast.parse(path.read_text())
     skipped = {id(node) for guard in ast.walk(tree) if _is_type_guard(guard) for node in ast.walk(guard)}
     for node in ast.walk(tree):

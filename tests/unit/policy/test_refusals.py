@@ -94,6 +94,7 @@ def test_what_is_no_chart_is_not_read(tmp_path: Path, make: Callable[[Path], obj
         (packed("x"), "no plain file of a chart"),
         (b"no archive", "no packaged chart"),
     ],
+    ids=["a way out", "a link", "no folder", "no archive"],
 )
 def test_what_is_no_packaged_chart_is_not_unpacked(data: bytes, said: str) -> None:
     with pytest.raises(ValueError, match=said):
