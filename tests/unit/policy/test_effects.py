@@ -17,6 +17,7 @@ from obi_mcp.enforcer.effects import Asked, EffectRoad
 from obi_mcp.errors import CallTimeout, Denied, ProgramFailed
 from obi_mcp.policy.effect_hard import EFFECT_HARD
 from obi_mcp.policy.effect_judge import EXAMPLE_HOST, EffectJudge
+from obi_mcp.policy.effect_rule import EffectRule
 from obi_mcp.policy.effects import (
     EFFECTS,
     AgentCheck,
@@ -197,6 +198,10 @@ def test_a_kind_or_a_field_that_no_rule_names_is_denied() -> None:
     nothing = EffectJudge(())
     decision = nothing.decide(AgentRead(), access=Access.FULL, scope=Scope(), host=EXAMPLE_HOST)
     assert (decision.effect, decision.rule) == ("deny", None)
+    read = EffectRule("local.test", "agent-read", Access.READ_ONLY, "a test", None, {})
+    silent = EffectJudge((read,)).decide(AgentRead("logs"), access=Access.FULL, scope=Scope(), host=EXAMPLE_HOST)
+    assert (silent.effect, silent.reason) == ("deny", "what may not be set")
+    assert EffectJudge((read,)).decide(AgentRead(), access=Access.FULL, scope=Scope(), host=EXAMPLE_HOST).allowed
     assert {rule.effect for rule in built_in().effects.rules} == set(EFFECTS)
     for rule in built_in().effects.rules:
         known = set(EFFECTS[rule.effect]().values())
