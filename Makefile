@@ -19,9 +19,9 @@ setup: venv programs sandbox ## everything that the rest needs: Python packages,
 demo: setup ## a real MCP session against a real API server, from nothing to its transcript (KUBE_CONTEXT=… uses a cluster of yours)
 	$(BIN)/python -m tests.demo $(if $(KUBE_CONTEXT),--context "$(KUBE_CONTEXT)")
 
-test: setup ## all tests; the sandbox cluster is started once and stopped again
-	$(BIN)/pytest -q -m "not integration and not image"
-	$(BIN)/pytest -q -m "integration and not image"
+test: setup ## all tests, several processes at once; each starts a sandbox cluster once and stops it again
+	$(BIN)/pytest -q -n auto --dist loadfile -m "not integration and not image"
+	$(BIN)/pytest -q -n auto --maxprocesses 3 --dist loadfile -m "integration and not image"
 
 lint: venv ## format, lint and types, without changing anything
 	$(BIN)/ruff format --check .
