@@ -100,7 +100,10 @@ FAULTS: list[tuple[Fault, dict[str, Any], dict[str, Any]]] = [
     (
         breaks("is silent"),
         unreachable(r"^no answer from the API server of here within 2\.7 s$", "^check that it can be reached"),
-        unreachable("^no API server answered kubectl: .*Client.Timeout exceeded while awaiting headers", STEP),
+        unreachable(
+            "^no API server answered kubectl: .*(Client.Timeout exceeded while awaiting|context deadline exceeded)",
+            STEP,
+        ),
     ),
     (
         breaks("hangs within the body"),

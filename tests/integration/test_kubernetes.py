@@ -14,7 +14,7 @@ from tests.sandbox.sandbox import Sandbox
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 
-OBI = {"app.kubernetes.io/part-of": "obi"}
+SPACE = "opentelemetry"
 TOOLSETS = {"OBI_MCP_TOOLSETS": '["kubernetes"]'}
 
 
@@ -87,21 +87,30 @@ FEATURES = (["application"], ["network"], ["application", "context-propagation",
 
 async def test_generated_manifests_pass_the_road(serve: Serve, sandbox: Sandbox) -> None:
     """Judged, and taken by the API server in a dry run: what is generated can be applied as it is."""
-    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "obi-system", "labels": OBI}}
-    async with serve("full", **TOOLSETS) as session:
-        outcome = await session.kubectl("apply -f -", stdin=json.dumps(space))
+    known = {"OBI_MCP_SCOPE__CLUSTER_OBJECTS": '["obi", "obi-two"]'}  # the sandbox's own OBI is called obi
+    async with serve("full", **TOOLSETS, **known) as session:
+
+        async def generated(features: list[str]) -> str:
+            made, text, failed = await ask(
+                session,
+                "obi_k8s_generate_daemonset",
+                features=features,
+                name="obi-two",
+                namespace=SPACE,
+                k8s_cache=True,
+            )
+            assert not failed, text
+            return str(made["files"]["obi-two.yaml"])
+
+        outcome = await session.kubectl("apply -f -", stdin=(await generated(FEATURES[0])).partition("---\n")[0])
         try:
             assert not outcome.is_error, outcome.text
             for features in FEATURES:
-                made, text, failed = await ask(
-                    session, "obi_k8s_generate_daemonset", features=features, namespace="obi-system", k8s_cache=True
-                )
-                assert not failed, text
-                outcome = await session.kubectl("apply -f - --dry-run=server", stdin=made["files"]["obi.yaml"])
+                outcome = await session.kubectl("apply -f - --dry-run=server", stdin=await generated(features))
                 assert not outcome.is_error, outcome.text
-                assert "daemonset.apps/obi created (server dry run)" in outcome.stdout
+                assert "daemonset.apps/obi-two created (server dry run)" in outcome.stdout
         finally:
-            sandbox.api.request("DELETE", "/api/v1/namespaces/obi-system")
+            sandbox.api.request("DELETE", f"/api/v1/namespaces/{SPACE}")
 
 
 async def test_logs_of_all_pods_come_as_patterns_or_by_time(serve: Serve, sandbox: Sandbox) -> None:

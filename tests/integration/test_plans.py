@@ -14,7 +14,7 @@ from tests.sandbox.sandbox import Sandbox
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 
-SPACE = "obi-system"
+SPACE = "obi"
 SETTINGS = {"OBI_MCP_TOOLSETS": '["kubernetes"]', "OBI_MCP_SCOPE__CLUSTER_OBJECTS": '["obi", "obi-two"]'}
 DAEMONSET = f"/apis/apps/v1/namespaces/{SPACE}/daemonsets/obi-two"
 CONFIG_MAP = f"/api/v1/namespaces/{SPACE}/configmaps/obi-two"

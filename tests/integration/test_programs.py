@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from tests.unit.process.processes import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 GRAMMARS = ROOT / "policy" / "grammar"
@@ -228,7 +229,8 @@ def test_a_build_that_is_stopped_takes_its_children_with_it(tmp_path: Path, gate
     run.send_signal(signal.SIGTERM)
     run.communicate(timeout=30)
     assert run.returncode == 143
-    assert not is_running(grandchild)
+    # Killed it is; that the kernel is done with it may take a moment on a busy machine.
+    wait_until(lambda: not is_running(grandchild), f"{grandchild} has ended")
     assert left_in(tmp_path / "store") == ["thing.log"]
 
 

@@ -54,7 +54,6 @@ def deploy_spec(settings: Settings, plans: Plans) -> ToolSpec:
         "context": PLACE["context"],
         "mode": mode,
         **INSTALL,
-        "name": {"type": "string", "maxLength": 63, "default": "obi"},
         "deployment": {"type": "string", "maxLength": 253, "description": "sidecar: beside whose containers."},
         "open_port": {"type": "string", "maxLength": 512, "description": "sidecar: ports of the application."},
     }

@@ -36,6 +36,7 @@ INSTALL: dict[str, Schema] = {
         "items": {"type": "string", "enum": [str(feature) for feature in Feature]},
         "default": ["application"],
     },
+    "name": {"type": "string", "maxLength": 63, "default": "obi"},
     "namespace": {"type": "string", "maxLength": 63},
     "image": {**_TEXT, "default": REPOSITORY},
     "version": {**_TEXT, "default": VERSION},
