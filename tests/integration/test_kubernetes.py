@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 from tests.integration.conftest import Serve, Session
+from tests.sandbox.api import wait_until
 from tests.sandbox.sandbox import Sandbox
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
@@ -27,6 +28,16 @@ async def ask(session: Session, tool: str, **arguments: Any) -> tuple[dict[str, 
     answer = await session.client.call_tool(tool, arguments)
     text = "\n".join(getattr(part, "text", "") for part in answer.content)
     return dict(answer.structured_content or {}), text, bool(answer.is_error)
+
+
+def until_namespaces_are_settled(sandbox: Sandbox) -> None:
+    """What one test removes goes by and by; the next must not find half of it."""
+
+    def settled() -> bool:
+        items = sandbox.api.get("/api/v1/namespaces").require("list namespaces")["items"]
+        return all("deletionTimestamp" not in item["metadata"] for item in items)
+
+    wait_until("no namespace is being removed", settled, within_s=60)
 
 
 async def test_status_shows_every_node_and_no_pod_of_others(serve: Serve, sandbox: Sandbox) -> None:
@@ -111,6 +122,7 @@ async def test_generated_manifests_pass_the_road(serve: Serve, sandbox: Sandbox)
                 assert "daemonset.apps/obi-two created (server dry run)" in outcome.stdout
         finally:
             sandbox.api.request("DELETE", f"/api/v1/namespaces/{SPACE}")
+            until_namespaces_are_settled(sandbox)
 
 
 async def test_logs_of_all_pods_come_as_patterns_or_by_time(serve: Serve, sandbox: Sandbox) -> None:

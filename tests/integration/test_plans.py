@@ -8,8 +8,7 @@ from typing import Any
 
 import pytest
 from tests.integration.conftest import Serve, Session
-from tests.integration.test_kubernetes import ask
-from tests.sandbox.api import wait_until
+from tests.integration.test_kubernetes import ask, until_namespaces_are_settled
 from tests.sandbox.sandbox import Sandbox
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
@@ -66,6 +65,7 @@ async def carried_out(session: Session, tool: str, plan: dict[str, Any], **more:
 async def test_from_nothing_to_running_to_changed_to_gone(
     session: Session, sandbox: Sandbox, own: dict[str, Any]
 ) -> None:
+    until_namespaces_are_settled(sandbox)
     before = sandbox.foreign()
     # deploy: the plan writes nothing, the second call all of it
     plan = await planned(session, "obi_k8s_deploy", **own)
@@ -124,7 +124,7 @@ async def test_from_nothing_to_running_to_changed_to_gone(
     assert not there(sandbox, "/apis/rbac.authorization.k8s.io/v1/clusterroles/obi-two")
     assert there(sandbox, f"/api/v1/namespaces/{SPACE}/configmaps/theirs")
     sandbox.api.request("DELETE", f"/api/v1/namespaces/{SPACE}")
-    wait_until(f"{SPACE} is gone", lambda: not there(sandbox, f"/api/v1/namespaces/{SPACE}"), within_s=30)
+    until_namespaces_are_settled(sandbox)
     assert sandbox.foreign() == before
 
 
