@@ -18,17 +18,12 @@ from obi_mcp.enforcer.case import Case, Proved, absent, passed
 from obi_mcp.enforcer.members import Found, uids
 from obi_mcp.errors import ObiMcpError, ProgramFailed
 from obi_mcp.policy.model import Access, Check, Decision, MembersSpec, Output, Resource
-from obi_mcp.policy.projection import project_fact, project_status
+from obi_mcp.policy.projection import PROJECTIONS
 from obi_mcp.redact import Redactor, strip_controls
 
 MAX_LOGS_IN_FLIGHT = 16
 MAX_LOG_BYTES = 262_144
 """The most that is kept of one pod's log."""
-
-_PROJECTIONS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
-    "fact": project_fact,
-    "status": project_status,
-}
 
 
 class LogSource(Protocol):
@@ -168,7 +163,7 @@ async def _fetched(
 
 def _shown(bodies: Sequence[Mapping[str, Any]], case: Case, redactor: Redactor) -> tuple[Mapping[str, Any], ...]:
     output: Output = case.decision.output
-    project = _PROJECTIONS[output.project] if output.project else dict
+    project = PROJECTIONS[output.project] if output.project else dict
     return tuple(redactor.value(project(body)) for body in bodies)
 
 

@@ -5,7 +5,6 @@ Counters and histograms are added, gauges are given as their least, median and m
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from statistics import median
@@ -66,20 +65,30 @@ def merge_metrics(pods: Mapping[str, str], wanted: Iterable[str] = ()) -> list[F
 
     Raises: ValueError naming the pod whose text is no exposition.
     """
-    from prometheus_client.parser import text_string_to_metric_families
-
-    prefixes = tuple(wanted)
     found: dict[str, Family] = {}
     for pod, text in pods.items():
-        try:
-            for family in text_string_to_metric_families(text):
-                if not prefixes or family.name.startswith(prefixes):
-                    own = found.setdefault(family.name, Family(family.name, family.type))
-                    for sample in family.samples:
-                        _add(own, pod, sample.name, sample.labels, float(sample.value))
-        except (ValueError, KeyError, IndexError) as error:
-            raise ValueError(f"what {pod} serves is no Prometheus text: {error}") from None
+        add_pod(found, pod, text, tuple(wanted))
     return [found[name] for name in sorted(found)]
+
+
+def add_pod(found: dict[str, Family], pod: str, text: str, prefixes: tuple[str, ...] = ()) -> None:
+    """Adds what one pod serves to the families ``found`` so far, all of it or nothing.
+
+    Raises: ValueError where its text is no exposition.
+    """
+    from prometheus_client.parser import text_string_to_metric_families
+
+    try:
+        families = list(text_string_to_metric_families(text))
+        for sample in (sample for family in families for sample in family.samples):
+            float(sample.labels.get("le", "inf"))  # the reader takes any text for a bound
+    except (ValueError, KeyError, IndexError) as error:
+        raise ValueError(f"what {pod} serves is no Prometheus text: {error}") from None
+    for family in families:
+        if not prefixes or family.name.startswith(prefixes):
+            own = found.setdefault(family.name, Family(family.name, family.type))
+            for sample in family.samples:
+                _add(own, pod, sample.name, sample.labels, float(sample.value))
 
 
 def outliers(families: Iterable[Family]) -> list[Outlier]:
@@ -104,19 +113,6 @@ def gauge_spread(family: Family) -> dict[str, float]:
     """Least, median and most over the pods."""
     values = list(family.by_pod.values())
     return {"min": min(values), "median": median(values), "max": max(values)}
-
-
-def by_label(texts: Mapping[str, str], metric: str, label: str) -> dict[str, float]:
-    """A counter's total by the values of one label."""
-    from prometheus_client.parser import text_string_to_metric_families
-
-    totals: dict[str, float] = defaultdict(float)
-    for text in texts.values():
-        for family in text_string_to_metric_families(text):
-            for sample in family.samples:
-                if sample.name == metric and label in sample.labels:
-                    totals[sample.labels[label]] += float(sample.value)
-    return dict(totals)
 
 
 def _add(family: Family, pod: str, name: str, labels: Mapping[str, str], value: float) -> None:

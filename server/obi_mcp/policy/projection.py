@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
 _METADATA = "metadata.{name,namespace,uid,labels,creationTimestamp,deletionTimestamp,generation,resourceVersion}"
 _COMMON = ("apiVersion", "kind", _METADATA, "metadata.ownerReferences")
@@ -66,6 +66,13 @@ def project_status(obj: Mapping[str, Any], kind: str | None = None) -> dict[str,
     See ``project_fact`` for ``kind`` and lists.
     """
     return _project(obj, kind, "status")
+
+
+PROJECTIONS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
+    "fact": project_fact,
+    "status": project_status,
+}
+"""By the word that a decision's output has for it."""
 
 
 def _project(obj: Mapping[str, Any], kind: str | None, purpose: str) -> dict[str, Any]:

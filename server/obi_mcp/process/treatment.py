@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 from obi_mcp.errors import ProgramFailed
 from obi_mcp.policy.expressions.dump import DumpCut
 from obi_mcp.policy.model import Output
-from obi_mcp.policy.projection import project_fact, project_status
+from obi_mcp.policy.projection import PROJECTIONS
 from obi_mcp.process.json_values import Event, Item, JsonValues, ListBegin, ListEnd, NotJson, Whole
 from obi_mcp.redact import HunkTrim, Redactor
 
-_PROJECTIONS: Mapping[str, Callable[[Mapping[str, Any]], dict[str, Any]]] = {
-    "fact": project_fact,
-    "status": project_status,
-}
 _ITEM_INDENT = 8 * " "
 
 
@@ -122,7 +118,7 @@ class JsonTreatment:
         self._output = output
         self._redactor = redactor
         self._members = members or frozenset()
-        self._project = _PROJECTIONS.get(output.project or "")
+        self._project = PROJECTIONS.get(output.project or "")
         self._values = JsonValues()
         self._layout: _Layout = _Yaml() if output.render == "yaml" else _Compact() if compact else _Indented()
         self._text: TextTreatment | None = None

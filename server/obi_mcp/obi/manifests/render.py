@@ -12,7 +12,7 @@ from typing import Any
 
 from obi_mcp.obi.manifests.install import Environment, Install
 from obi_mcp.obi.manifests.kinds import KubernetesObject, body_of
-from obi_mcp.obi.manifests.objects import daemon_set, installed_objects
+from obi_mcp.obi.manifests.objects import config_map, daemon_set, installed_objects
 from obi_mcp.policy.yaml_writer import to_yaml
 
 
@@ -107,34 +107,6 @@ def flux_objects(install: Install, repository: Repository) -> tuple[dict[str, An
     return source, kustomization
 
 
-def flux_helm_release(
-    install: Install, repository: Repository, values: Mapping[str, Any]
-) -> tuple[dict[str, Any], ...]:
-    """A GitRepository that holds the chart and the HelmRelease that installs it.
-
-    Source of the fields: Flux's API reference of helm.toolkit.fluxcd.io/v2.
-    """
-    source, _ = flux_objects(install, repository)
-    release = {
-        "apiVersion": "helm.toolkit.fluxcd.io/v2",
-        "kind": "HelmRelease",
-        "metadata": {"name": install.name, "namespace": "flux-system"},
-        "spec": {
-            "interval": "10m",
-            "releaseName": install.name,
-            "targetNamespace": install.namespace,
-            "chart": {
-                "spec": {
-                    "chart": f"./{repository.path}",
-                    "sourceRef": {"kind": "GitRepository", "name": install.name, "namespace": "flux-system"},
-                }
-            },
-            "values": dict(values),
-        },
-    }
-    return source, release
-
-
 def _kustomize(install: Install) -> dict[str, str]:
     """A base, and an overlay for each environment that differs from it only where the presets differ."""
     base = {f"{thing.kind.lower()}-{thing.metadata.name}.yaml": thing for thing in installed_objects(install)}
@@ -146,8 +118,6 @@ def _kustomize(install: Install) -> dict[str, str]:
 
 
 def _overlay(install: Install, environment: Environment) -> dict[str, str]:
-    from obi_mcp.obi.manifests.objects import config_map
-
     other = replace(install, environment=environment)
     changed = [config_map(other), daemon_set(other)]
     folder = f"overlays/{environment}"

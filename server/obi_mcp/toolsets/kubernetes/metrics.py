@@ -7,7 +7,7 @@ from typing import Any
 
 from obi_mcp.errors import ObiMcpError
 from obi_mcp.obi.coverage import name_of
-from obi_mcp.obi.metric_merge import Family, gauge_spread, merge_metrics, outliers
+from obi_mcp.obi.metric_merge import Family, add_pod, gauge_spread, outliers
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.kubernetes.place import PLACE, Place
 from obi_mcp.toolsets.kubernetes.schema import arguments, result
@@ -70,16 +70,13 @@ async def run(services: Services, call: ToolCall) -> ToolResult:
 
 def _merged(texts: dict[str, str], wanted: list[str], unread: list[dict[str, str]]) -> list[Family]:
     """Off the event loop: a thousand pods are a few hundred thousand lines."""
-    good: dict[str, str] = {}
+    found: dict[str, Family] = {}
     for pod, text in texts.items():
         try:
-            merge_metrics({pod: text}, ("\0",))
+            add_pod(found, pod, text, tuple(wanted))
         except ValueError as error:
             unread.append({"pod": pod, "problem": str(error)})
-            continue
-        good[pod] = text
-    families = merge_metrics(good, wanted)
-    return [family for family in families if wanted or not family.name.startswith(_ITS_OWN)]
+    return [found[name] for name in sorted(found) if wanted or not name.startswith(_ITS_OWN)]
 
 
 def _shown(families: list[Family], nodes: dict[str, str], unread: list[dict[str, str]], given: Any) -> ToolResult:

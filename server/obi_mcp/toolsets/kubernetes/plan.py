@@ -107,10 +107,6 @@ class Plan:
     watched: Target | None = None
     made: float = field(default_factory=time.monotonic, compare=False)
 
-    @property
-    def changes_nothing(self) -> bool:
-        return all(change.action == "same" for change in self.changes)
-
 
 class Plans:
     """The plans of one server: few, and for half an hour."""
