@@ -27,6 +27,9 @@ END_GRACE_S = 1.0
 WRITE_GRACE_S = 5.0
 """A helm that is told to end notes so in its release; one that is killed leaves it pending."""
 _STDERR_WAIT_S = 0.5
+_FAILURE_HEARD_S = 0.05
+"""What a filter said before it closed its output is in the pipe already: this long until it has been read."""
+_FAILURE_ENDS_S = 2.0
 _PROGRESS_S = 1.0
 _TIMED_OUT_CODE = 124
 
@@ -240,9 +243,23 @@ class Pipeline:
             self._budget.add(stream.finish())
         if self._budget.spent or not self._fed:
             # Nothing more can come of it: the others need not wait until the head writes again.
+            if not self._budget.spent:
+                await self._let_failures_end()
             heads = self._stages.heads if self._may_end_heads else []
             ends = [stage.child for stage in (*heads, *self._stages.filters)]
             self._crew.children.end(ends, grace_s=END_GRACE_S)
+
+    async def _let_failures_end(self) -> None:
+        """A filter that fails says why, closes its output, and only then ends: told to end in between, it would be
+        taken for one that did its work, and what the next one made of half an input for the answer."""
+        filters = [stage.child for stage in self._stages.filters]
+        for wait_s in (_FAILURE_HEARD_S, _FAILURE_ENDS_S):
+            try:
+                await asyncio.wait_for(settled(filters), wait_s)
+            except TimeoutError:
+                pass
+            if not self._stderr.text():
+                return
 
     async def _read_errors(self, reader: PipeReader) -> None:
         cut = DumpCut() if self._may_dump else None

@@ -7,15 +7,18 @@ import json
 import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.faults.place import PERL
 from tests.unit.process.processes import descendants, descriptors, wait_until
 
 from obi_mcp.config import Limits, Settings
 from obi_mcp.errors import Busy, ProgramFailed, ProgramMissing
 from obi_mcp.policy.model import Access, Approved, Decision, Output
+from obi_mcp.process import sandbox
 from obi_mcp.process.runner import Completed, Runner, TimedOut
 from obi_mcp.redact import Redactor
 
@@ -47,16 +50,15 @@ async def silent() -> AsyncIterator[bytes]:
     yield b""
 
 
-def within(work: Callable[[Runner], Awaitable[None]], limits: Limits | None = None) -> None:
-    """Runs ``work`` with a runner; afterwards no process, no descriptor and no file may be left."""
+def within(work: Callable[[Runner], Awaitable[None]], limits: Limits | None = None, path: str = "") -> None:
+    """Runs ``work`` with a runner, whose programs come from ``path`` first; afterwards nothing may be left."""
+    environ = {**NO_KUBECONFIG, "PATH": f"{path}:{NO_KUBECONFIG['PATH']}" if path else NO_KUBECONFIG["PATH"]}
     asyncio.run(asyncio.sleep(0))
     before = descriptors(), descendants(os.getpid())
     place = tempfile.mkdtemp(dir="/tmp")
 
     async def main() -> None:
-        runner = Runner(
-            Settings(limits=limits or Limits()), REDACTOR, environ=NO_KUBECONFIG | {"XDG_RUNTIME_DIR": place}
-        )
+        runner = Runner(Settings(limits=limits or Limits()), REDACTOR, environ=environ | {"XDG_RUNTIME_DIR": place})
         try:
             await work(runner)
             assert not runner.directory.root.exists() or not os.listdir(runner.directory.path("tmp"))
@@ -166,6 +168,26 @@ def test_sort_keeps_to_memory_and_says_when_that_is_not_enough() -> None:
         assert b"sort: cannot create temporary file" in completed.stderr
 
     within(work)
+
+
+@pytest.mark.skipif(not os.path.exists(PERL), reason="the double of a slow uniq needs Perl, and it is not here")
+def test_a_filter_that_fails_slowly_is_not_ended_before_it_has_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As ``sort`` does, it says why and closes its output before it ends; the one after it is done in between."""
+    rules = sandbox._filter_rules  # Perl opens the null device as the file of what stands after -e
+    monkeypatch.setattr(
+        sandbox, "_filter_rules", lambda path: replace(rules(path), read=(os.devnull, *rules(path).read))
+    )
+    (tmp_path / "uniq").symlink_to(PERL)
+    fails = 'print(STDERR"no~room");close(STDOUT);select(undef,undef,undef,0.4);exit(3)'
+
+    async def work(runner: Runner) -> None:
+        line = approved(f"uniq -e {fails}", "wc -l")
+        completed = await runner.run(line, timeout_s=30, max_bytes=1000, head_source=endless(b"x\n" * 100_000))
+        assert (completed.stdout, completed.stderr, completed.exit_code) == (b"0\n", b"no~room", 3)
+
+    within(work, path=str(tmp_path))
 
 
 def test_a_filter_that_has_enough_ends_the_head() -> None:
