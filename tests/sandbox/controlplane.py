@@ -7,7 +7,7 @@ import secrets
 import subprocess
 from pathlib import Path
 
-from tests.sandbox import daemon, network
+from tests.sandbox import daemon, network, requests
 from tests.sandbox.api import Api, wait_until
 from tests.sandbox.daemon import Daemon
 from tests.sandbox.instance import Instance, SandboxError
@@ -134,6 +134,8 @@ def _api_server(instance: Instance) -> tuple[str, ...]:
         f"--token-auth-file={instance.state / 'tokens.csv'}",
         "--authorization-mode=Node,RBAC",
         "--allow-privileged=true",
+        f"--audit-policy-file={requests.POLICY}",
+        f"--audit-log-path={requests.log_of(instance)}",
     )
 
 

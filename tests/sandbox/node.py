@@ -95,6 +95,13 @@ def restore_sysctls(instance: Instance) -> None:
     record.unlink()
 
 
+def name_image(instance: Instance, programs: Programs, reference: str, other: str) -> None:
+    """Give an image of the real node another name, too. Raises: SandboxError."""
+    named = _control(instance, programs, "images", "tag", "--force", reference, other)
+    if named.returncode != 0:
+        raise SandboxError(f"name the image {other}: {named.stderr.strip()}")
+
+
 def _control(instance: Instance, programs: Programs, *words: str) -> subprocess.CompletedProcess[str]:
     argv = [str(programs.runtime / "ctr"), "-a", str(instance.state / "c.sock"), "-n", "k8s.io", *words]
     return subprocess.run(argv, capture_output=True, text=True, check=False)

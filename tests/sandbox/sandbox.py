@@ -16,10 +16,11 @@ from typing import Any
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
-from tests.sandbox import contents, daemon, network, programs, start
+from tests.sandbox import contents, daemon, network, node, programs, requests, start
 from tests.sandbox.api import Api
 from tests.sandbox.foreign import fingerprints
 from tests.sandbox.instance import Instance, SandboxError, load, recorded
+from tests.sandbox.requests import Request
 from tests.sandbox.timeline import Timeline
 from tests.sandbox.traffic import METRIC, Flow, Traffic, read_flows, request_peer
 
@@ -113,6 +114,14 @@ class Sandbox:
             for pod in pods
             if "deletionTimestamp" not in pod["metadata"] and "nodeName" in pod["spec"]
         }
+
+    def name_image(self, reference: str, other: str) -> None:
+        """Give an image of the real node another name, too. Raises: SandboxError."""
+        node.name_image(self.instance, programs.find(), reference, other)
+
+    def requests(self, begin: int = 0) -> tuple[tuple[Request, ...], int]:
+        """What was asked of the API server since that place in its log, and the place after it."""
+        return requests.requests(self.instance, begin)
 
     def foreign(self) -> dict[str, str]:
         """A digest of every object that is not OBI's, by its path: what must be the same before and after."""
