@@ -18,6 +18,15 @@ _ON_THE_NODES_NETWORK = frozenset(
 )
 
 
+class Format(StrEnum):
+    """How manifests are written."""
+
+    YAML = "yaml"
+    KUSTOMIZE = "kustomize"
+    ARGOCD = "argocd"
+    FLUX = "flux"
+
+
 class Environment(StrEnum):
     """The presets. Development shows more and asks for less; production asks for what OBI was seen to need."""
 

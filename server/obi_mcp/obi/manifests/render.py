@@ -7,22 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 from typing import Any
 
-from obi_mcp.obi.manifests.install import Environment, Install
+from obi_mcp.obi.manifests.install import Environment, Format, Install
 from obi_mcp.obi.manifests.kinds import KubernetesObject, body_of
 from obi_mcp.obi.manifests.objects import config_map, daemon_set, installed_objects
 from obi_mcp.policy.yaml_writer import to_yaml
-
-
-class Format(StrEnum):
-    """How manifests are written."""
-
-    YAML = "yaml"
-    KUSTOMIZE = "kustomize"
-    ARGOCD = "argocd"
-    FLUX = "flux"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

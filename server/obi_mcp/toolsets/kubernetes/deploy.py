@@ -7,8 +7,6 @@ from collections.abc import Mapping, Sequence
 
 from obi_mcp.config import Settings
 from obi_mcp.errors import InvalidArgument
-from obi_mcp.obi.manifests import Sidecar, installed_objects, sidecar_patch
-from obi_mcp.obi.manifests.kinds import body_of
 from obi_mcp.obi.manifests.labels import MANAGED_BY
 from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.base import Schema, Services, ToolCall, ToolResult, ToolSpec
@@ -95,6 +93,9 @@ def undeploy_spec(plans: Plans) -> ToolSpec:
 
 
 async def _plan_deployment(services: Services, call: ToolCall) -> Plan | ToolResult:
+    from obi_mcp.obi.manifests import installed_objects
+    from obi_mcp.obi.manifests.kinds import body_of
+
     if call.arguments.get("mode", "daemonset") == "sidecar":
         return await _plan_sidecar(services, call)
     place = Place.of(DEPLOY, call)
@@ -113,6 +114,8 @@ async def _plan_deployment(services: Services, call: ToolCall) -> Plan | ToolRes
 
 
 async def _plan_sidecar(services: Services, call: ToolCall) -> Plan:
+    from obi_mcp.obi.manifests import sidecar_patch
+
     place = Place.of(DEPLOY, call)
     given = call.arguments
     for needed in ("deployment", "open_port"):
@@ -120,7 +123,7 @@ async def _plan_sidecar(services: Services, call: ToolCall) -> Plan:
             raise InvalidArgument(
                 f"mode sidecar needs {needed}", "name the Deployment and the ports of its application"
             )
-    sidecar: Sidecar = requested_sidecar(given)
+    sidecar = requested_sidecar(given)
     target = Target("Deployment", sidecar.deployment, sidecar.namespace)
     patch = json.dumps(sidecar_patch(sidecar))
     command = f"kubectl patch {target.words} --type strategic -p '{patch}'"

@@ -5,20 +5,22 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from obi_mcp.config import Settings
 from obi_mcp.errors import InvalidArgument, InvalidDocument
 from obi_mcp.obi.capabilities import Feature, needed
 from obi_mcp.obi.config import validate
-from obi_mcp.obi.manifests import Environment, Format, Install, Sidecar, installed_objects, render, sidecar_patch
-from obi_mcp.obi.manifests.install import REPOSITORY, VERSION
-from obi_mcp.obi.manifests.objects import config_text
-from obi_mcp.obi.manifests.render import PLACEHOLDER
+from obi_mcp.obi.manifests.install import REPOSITORY, VERSION, Environment, Format, Install
 from obi_mcp.policy.yaml_writer import to_yaml
 from obi_mcp.toolsets.base import Schema, Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.kubernetes.place import name
 from obi_mcp.toolsets.kubernetes.schema import arguments, result
+
+if TYPE_CHECKING:
+    from obi_mcp.obi.manifests import Sidecar
+
+# What makes the objects is imported by what needs it: a server that lists its tools does not.
 
 DAEMONSET = "obi_k8s_generate_daemonset"
 SIDECAR = "obi_k8s_generate_sidecar"
@@ -97,6 +99,9 @@ def sidecar_spec(settings: Settings) -> ToolSpec:
 
 
 async def _run_daemonset(services: Services, call: ToolCall) -> ToolResult:
+    from obi_mcp.obi.manifests import installed_objects, render
+    from obi_mcp.obi.manifests.render import PLACEHOLDER
+
     given = call.arguments
     install = requested_install(services, given)
     notes = judged(install)
@@ -110,6 +115,8 @@ async def _run_daemonset(services: Services, call: ToolCall) -> ToolResult:
 
 
 async def _run_sidecar(services: Services, call: ToolCall) -> ToolResult:
+    from obi_mcp.obi.manifests import sidecar_patch
+
     given = call.arguments
     sidecar = requested_sidecar(given)
     notes = []
@@ -145,6 +152,8 @@ def requested_install(services: Services, given: Mapping[str, Any]) -> Install:
 
 def requested_sidecar(given: Mapping[str, Any]) -> Sidecar:
     """The sidecar that these arguments ask for. Raises: InvalidArgument."""
+    from obi_mcp.obi.manifests import Sidecar
+
     if not _PORTS.fullmatch(given["open_port"]):
         raise InvalidArgument(f"{given['open_port'][:80]!r} is no list of ports", "write 8080, or 80,443,8000-8999")
     return Sidecar(
@@ -167,6 +176,8 @@ def _version(given: Mapping[str, Any]) -> str:
 
 def judged(install: Install) -> list[str]:
     """Notes about the configuration. Raises: InvalidDocument where OBI would not do what is asked."""
+    from obi_mcp.obi.manifests.objects import config_text
+
     findings = validate(config_text(install), version=install.version.removeprefix("v"))
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
