@@ -20,7 +20,9 @@ from obi_mcp.cli.verbs import EXIT_CODES, VERBS  # noqa: E402
 from obi_mcp.config import Settings  # noqa: E402
 from obi_mcp.config_table import SETTINGS, Setting, setting_default  # noqa: E402
 from obi_mcp.obi.capabilities import Feature  # noqa: E402
-from obi_mcp.obi.manifests import Environment, Format, Install, Sidecar, render, sidecar_patch  # noqa: E402
+from obi_mcp.obi.manifests.install import Environment, Format, Install  # noqa: E402
+from obi_mcp.obi.manifests.render import render  # noqa: E402
+from obi_mcp.obi.manifests.sidecar import Sidecar, sidecar_patch  # noqa: E402
 from obi_mcp.policy.model import Access  # noqa: E402
 from obi_mcp.policy.yaml_writer import to_yaml  # noqa: E402
 from obi_mcp.toolsets.registry import ALL, listed_tools  # noqa: E402

@@ -93,8 +93,8 @@ def undeploy_spec(plans: Plans) -> ToolSpec:
 
 
 async def _plan_deployment(services: Services, call: ToolCall) -> Plan | ToolResult:
-    from obi_mcp.obi.manifests import installed_objects
     from obi_mcp.obi.manifests.kinds import body_of
+    from obi_mcp.obi.manifests.objects import installed_objects
 
     if call.arguments.get("mode", "daemonset") == "sidecar":
         return await _plan_sidecar(services, call)
@@ -114,7 +114,7 @@ async def _plan_deployment(services: Services, call: ToolCall) -> Plan | ToolRes
 
 
 async def _plan_sidecar(services: Services, call: ToolCall) -> Plan:
-    from obi_mcp.obi.manifests import sidecar_patch
+    from obi_mcp.obi.manifests.sidecar import sidecar_patch
 
     place = Place.of(DEPLOY, call)
     given = call.arguments

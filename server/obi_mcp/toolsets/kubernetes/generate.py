@@ -18,7 +18,7 @@ from obi_mcp.toolsets.kubernetes.place import name
 from obi_mcp.toolsets.kubernetes.schema import arguments, result
 
 if TYPE_CHECKING:
-    from obi_mcp.obi.manifests import Sidecar
+    from obi_mcp.obi.manifests.sidecar import Sidecar
 
 # What makes the objects is imported by what needs it: a server that lists its tools does not.
 
@@ -99,8 +99,8 @@ def sidecar_spec(settings: Settings) -> ToolSpec:
 
 
 async def _run_daemonset(services: Services, call: ToolCall) -> ToolResult:
-    from obi_mcp.obi.manifests import installed_objects, render
-    from obi_mcp.obi.manifests.render import PLACEHOLDER
+    from obi_mcp.obi.manifests.objects import installed_objects
+    from obi_mcp.obi.manifests.render import PLACEHOLDER, render
 
     given = call.arguments
     install = requested_install(services, given)
@@ -115,7 +115,7 @@ async def _run_daemonset(services: Services, call: ToolCall) -> ToolResult:
 
 
 async def _run_sidecar(services: Services, call: ToolCall) -> ToolResult:
-    from obi_mcp.obi.manifests import sidecar_patch
+    from obi_mcp.obi.manifests.sidecar import sidecar_patch
 
     given = call.arguments
     sidecar = requested_sidecar(given)
@@ -152,7 +152,7 @@ def requested_install(services: Services, given: Mapping[str, Any]) -> Install:
 
 def requested_sidecar(given: Mapping[str, Any]) -> Sidecar:
     """The sidecar that these arguments ask for. Raises: InvalidArgument."""
-    from obi_mcp.obi.manifests import Sidecar
+    from obi_mcp.obi.manifests.sidecar import Sidecar
 
     if not _PORTS.fullmatch(given["open_port"]):
         raise InvalidArgument(f"{given['open_port'][:80]!r} is no list of ports", "write 8080, or 80,443,8000-8999")

@@ -11,10 +11,12 @@ from tests.unit.policy.manifest_cases import manifest_policy
 
 from obi_mcp.obi.capabilities import Feature
 from obi_mcp.obi.config import validate
-from obi_mcp.obi.manifests import Environment, Format, Install, Sidecar, installed_objects, render
+from obi_mcp.obi.manifests.install import Environment, Format, Install
 from obi_mcp.obi.manifests.kinds import body_of
+from obi_mcp.obi.manifests.objects import installed_objects
 from obi_mcp.obi.manifests.own_config import FILE_NAME
-from obi_mcp.obi.manifests.sidecar import with_sidecar
+from obi_mcp.obi.manifests.render import render
+from obi_mcp.obi.manifests.sidecar import Sidecar, with_sidecar
 from obi_mcp.policy.documents import documents_of, read_documents
 from obi_mcp.policy.manifest.sidecar import judge_sidecar
 from obi_mcp.policy.scope import Scope
