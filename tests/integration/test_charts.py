@@ -67,6 +67,10 @@ def test_the_built_in_chart_has_nothing_to_complain_about(helm: Helm) -> None:
 
 
 ALL = "ServiceAccount ConfigMap ClusterRole ClusterRoleBinding DaemonSet"
+WHOLE = (
+    "PodDisruptionBudget ServiceAccount ConfigMap ClusterRole ClusterRoleBinding "
+    "Service Service DaemonSet Deployment ServiceMonitor"
+)
 ENV = '--set-json=env={"OTEL_EBPF_LOG_LEVEL":"DEBUG","OTEL_EBPF_BPF_DEBUG":true}'
 
 
@@ -79,6 +83,7 @@ ENV = '--set-json=env={"OTEL_EBPF_LOG_LEVEL":"DEBUG","OTEL_EBPF_BPF_DEBUG":true}
         (("--set=privileged=false,hostNetwork=false",), ALL),
         (("--set=config.prometheus_export=null",), ALL),
         (("--set=config.prometheus_export.port=0",), ALL),
+        (("--set=k8sCache.enabled=true,k8sCache.replicas=2,service.enabled=true,serviceMonitor.enabled=true",), WHOLE),
         ((ENV, "--set=tolerations[0].operator=Exists"), ALL),
     ],
 )
@@ -101,7 +106,8 @@ def test_the_default_rendering_has_the_shape_of_the_upstream_charts(helm: Helm) 
     assert (pod["hostPID"], pod["hostNetwork"], pod["dnsPolicy"]) == (True, True, "ClusterFirstWithHostNet")
     assert container["securityContext"] == {"privileged": True}
     assert container["ports"] == [{"name": "metrics", "containerPort": 9090, "protocol": "TCP"}]
-    assert [variable["name"] for variable in container["env"]] == ["OTEL_EBPF_CONFIG_PATH", "HOST_IP"]
+    assert container["args"] == ["-config", "/etc/ebpf-instrument/config/ebpf-instrument-config.yml"]
+    assert [variable["name"] for variable in container["env"]] == ["HOST_IP", "GOMEMLIMIT"]
     config = yaml.safe_load(by_kind["ConfigMap"]["data"]["ebpf-instrument-config.yml"])
     assert config["otel_traces_export"] == {"endpoint": "http://${HOST_IP}:4317"}
     assert by_kind["ClusterRole"]["metadata"]["name"] in Scope().known_cluster_objects()
