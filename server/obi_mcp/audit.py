@@ -13,14 +13,15 @@ import fcntl
 import hashlib
 import json
 import os
+import secrets
 import stat
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from obi_mcp.audit_chain import GENESIS, RECOVERED, Head, head_path, line_hash, read_head
+from obi_mcp.audit_chain import BEGAN, GENESIS, RECOVERED, Head, head_path, line_hash, read_head
 from obi_mcp.config import Settings
 from obi_mcp.errors import AuditError
 from obi_mcp.log import StderrWriter, utc_now
@@ -42,6 +43,9 @@ class AuditEntry:
 
     ``bytes`` counts what the caller got. ``results``: the checks that were made; without them those of the decision are
     listed as not made.
+
+    A write has two lines with the same ``call``: one with the ``outcome`` ``began`` before anything is written, which
+    survives whatever ends the server in the middle, and the one that says how it ended.
     """
 
     tool: str
@@ -54,6 +58,8 @@ class AuditEntry:
     duration_ms: int = 0
     bytes: int = 0
     stdin: str | None = None
+    call: str | None = None
+    outcome: str | None = None
 
 
 class _Sink(Protocol):
@@ -109,6 +115,15 @@ class AuditLog:
         changes = decision is not None and decision.allowed and decision.access not in (None, Access.READ_ONLY)
         self._append(self._fields(entry), durable=changes)
 
+    def begin(self, entry: AuditEntry) -> str:
+        """Writes the line of a write that begins now, before it does; gives the ``call`` that its last line must have.
+
+        Raises: AuditError when it cannot be written; then nothing may be.
+        """
+        call = secrets.token_hex(6)
+        self.record(replace(entry, call=call, outcome=BEGAN))
+        return call
+
     def close(self) -> str:
         """Puts the log on the disk, gives the lock back, and gives the head. Later calls do nothing."""
         self._sink.close()
@@ -130,6 +145,10 @@ class AuditLog:
             "duration_ms": entry.duration_ms,
             "bytes": entry.bytes,
         }
+        if entry.call is not None:
+            fields["call"] = entry.call
+        if entry.outcome is not None:
+            fields["outcome"] = entry.outcome
         if entry.stdin is not None:
             document = entry.stdin.encode("utf-8", "surrogatepass")
             fields["stdin_bytes"] = len(document)

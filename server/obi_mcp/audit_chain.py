@@ -22,6 +22,11 @@ GENESIS = "0" * 64
 RECOVERED = "recovered"
 """The event of the line that follows one which a crash tore."""
 
+BEGAN = "began"
+"""The outcome of the line that a write has before it is made; its last line has the same ``call``."""
+
+_MOST_NAMED = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Head:
@@ -91,6 +96,7 @@ class _Chain:
         self.number = 0
         self.torn: int | None = None
         self.notices: list[str] = []
+        self.begun: dict[str, tuple[int, str]] = {}
 
     def problem_of(self, line: bytes) -> tuple[int, str] | None:
         """The number of the bad line and what is wrong with it, or None. Call for each line in order."""
@@ -107,7 +113,26 @@ class _Chain:
         self.torn = None
         self.sequence += 1
         self.hash = line_hash(line)
+        self._note_write(entry)
         return None
+
+    def unfinished(self) -> list[str]:
+        """What is to be said of writes that began and have no end: the server was ended in them, or they run now."""
+        told = [
+            f"line {number} began a write that has no end here (the server was killed in it, or it runs now): {command}"
+            for number, command in list(self.begun.values())[:_MOST_NAMED]
+        ]
+        more = len(self.begun) - len(told)
+        return [*told, f"and {more} more writes without an end"] if more else told
+
+    def _note_write(self, entry: dict[str, Any]) -> None:
+        call = entry.get("call")
+        if not isinstance(call, str):
+            return
+        if entry.get("outcome") == BEGAN:
+            self.begun[call] = (self.number, str(entry.get("command", ""))[:200])
+        else:
+            self.begun.pop(call, None)
 
     def _compare(self, entry: dict[str, Any]) -> tuple[int, str] | None:
         if self.torn is not None:
@@ -174,6 +199,7 @@ def verify(file: Path, head: str | None = None) -> Verification:
             seen_at = chain.number
     at = Head(chain.hash, chain.sequence)
     bad, problem_at_end = _judge_end(chain, wanted, seen_at, strict=head is not None)
+    chain.notices += chain.unfinished()
     return Verification(chain.number, at, bad, problem_at_end, tuple(chain.notices))
 
 

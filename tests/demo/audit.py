@@ -18,8 +18,9 @@ def play(files: ServerFiles, transcript: Transcript, *, calls: int) -> None:
         head = last_head(files)
     except ValueError as problem:
         raise StepFailed(str(problem)) from None
-    lines = files.audit.read_text(encoding="utf-8").splitlines()
-    written = sum(json.loads(line).get("tool", "").startswith("obi_") for line in lines)
+    lines = [json.loads(line) for line in files.audit.read_text(encoding="utf-8").splitlines()]
+    ends = [line for line in lines if line.get("outcome") != "began"]  # a write has a line before it is made, too
+    written = sum(line.get("tool", "").startswith("obi_") for line in ends)
     if written != calls:
         raise StepFailed(f"{calls} tools were called, and {written} lines are in the log")
     transcript.command("shell", f"obi-mcp audit verify {files.audit} --head {head}", None)

@@ -94,9 +94,10 @@ async def connected(host: str, audit: Path, access: str, enter: list[str]) -> As
 
 
 def audited(audit: Path) -> list[tuple[str, str, str | None]]:
-    """Tool, effect of the decision, and error of every line."""
+    """Tool, effect of the decision, and error of every line that says how a call ended."""
     lines = [json.loads(line) for line in audit.read_text(encoding="utf-8").splitlines()]
-    return [(line["tool"], line["effect"] or "", line.get("error")) for line in lines]
+    ends = [line for line in lines if line.get("outcome") != "began"]
+    return [(line["tool"], line["effect"] or "", line.get("error")) for line in ends]
 
 
 def test_obi_runs_in_a_container_shows_real_flows_and_leaves_nothing(place: Ground, audit: Path) -> None:

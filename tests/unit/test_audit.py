@@ -291,3 +291,41 @@ def test_without_a_file_lines_go_to_standard_error(pipe: tuple[int, StderrWriter
 
 def test_a_head_is_of_one_length() -> None:
     assert len(Head().as_bytes()) == len(Head("f" * 64, 999_999_999).as_bytes()) == 78
+
+
+CHANGES = Decision("allow", "kubectl.delete", "fine", Access.FULL)
+
+
+def test_a_write_has_a_line_before_it_is_made(tmp_path: Path) -> None:
+    file = tmp_path / "audit.log"
+    log = AuditLog(settings(file))
+    call = log.begin(entry(1, decision=CHANGES))
+    assert verify(file).notices[0].startswith("line 1 began a write that has no end here"), "it runs now"
+    other = log.begin(entry(2, decision=CHANGES))
+    log.record(entry(1, decision=CHANGES, call=call, exit_code=0))
+    log.close()
+    assert [(line["call"], line.get("outcome")) for line in lines(file)] == [
+        (call, "began"),
+        (other, "began"),
+        (call, None),
+    ]
+    found = verify(file)
+    assert found.good and found.notices == (
+        "line 2 began a write that has no end here (the server was killed in it, or it runs now): kubectl get pods #2",
+    )
+
+
+def test_of_many_writes_without_an_end_the_first_are_named(tmp_path: Path) -> None:
+    log = AuditLog(settings(tmp_path / "audit.log"))
+    for number in range(25):
+        log.begin(entry(number, decision=CHANGES))
+    log.close()
+    notices = verify(tmp_path / "audit.log").notices
+    assert len(notices) == 21 and notices[-1] == "and 5 more writes without an end"
+
+
+def test_nothing_begins_when_its_line_cannot_be_written(tmp_path: Path) -> None:
+    log = AuditLog(settings(tmp_path / "audit.log"))
+    log.close()
+    with pytest.raises(AuditError):
+        log.begin(entry(decision=CHANGES))

@@ -69,6 +69,8 @@ class Case:
     run_own: RunOwn
     channel: Channel
     timeout_s: float
+    begin: Callable[[], None] = lambda: None
+    """Writes down that a write begins. INVARIANT: called before anything is written, in the course of a check too."""
     undo: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     """What to take back if a later proof refuses (the Namespace that a first deployment made)."""
     revision: int = 0

@@ -61,12 +61,13 @@ class EffectRoad:
         started = time.monotonic()
         # A configuration can be a quarter of a megabyte: judging it must not make others wait.
         decision = await asyncio.to_thread(self.explain, effect, asked.access)
+        entry = AuditEntry(asked.tool, effect.line, asked.caller, decision)
+        if decision.allowed and decision.access not in (None, Access.READ_ONLY):
+            entry = replace(entry, call=self._audit.begin(entry))
 
         def record(error: str | None) -> None:
             spent_ms = round((time.monotonic() - started) * 1000)
-            self._audit.record(
-                AuditEntry(asked.tool, effect.line, asked.caller, decision, error=error, duration_ms=spent_ms)
-            )
+            self._audit.record(replace(entry, error=error, duration_ms=spent_ms))
 
         try:
             result = await self._performed(effect, decision, asked, perform)

@@ -63,6 +63,8 @@ class _Trace:
     results: tuple[CheckResult, ...] = ()
     exit_code: int | None = None
     bytes: int = 0
+    call: str | None = None
+    """What the line says that a write has before it is made; None until then."""
 
     def duration_ms(self) -> int:
         return round((time.monotonic() - self.started) * 1000)
@@ -207,6 +209,7 @@ class Enforcer:
         changed: ChangedSince | None = None
         for _ in range(ATTEMPTS):
             case = self._case(decision, access, channel, timeout_s)
+            case.begin = lambda: self._begin(call, trace)
             try:
                 proofs, approved = await self._checked(case, trace, progress)
                 if changed is not None and changed.uids != _pinned(proofs):
@@ -247,6 +250,7 @@ class Enforcer:
     ) -> Answer:
         """Run what was approved, and look at what became of it. Raises: ChangedSince, Conflict, what a run raises."""
         head = case.head
+        case.begin()
         printed = next((proof.source for proof in proofs if proof.source is not None), None)
         performed = [await proof.perform(approved) for proof in proofs if proof.perform]
         if performed:
@@ -413,20 +417,28 @@ class Enforcer:
     def _plain(self, text: str) -> str:
         return strip_controls(self._redactor.text(text))[0]
 
+    def _begin(self, call: Call, trace: _Trace) -> None:
+        """Writes down once that a write begins, so that the log has it whatever ends the server. Raises: AuditError."""
+        decision = trace.decision
+        if trace.call is None and decision is not None and decision.access not in (None, Access.READ_ONLY):
+            trace.call = self._audit.begin(self._entry(call, trace, None))
+
     def _record(self, call: Call, trace: _Trace, error: str | None) -> None:
-        self._audit.record(
-            AuditEntry(
-                tool=call.tool,
-                command=call.command,
-                caller=call.caller,
-                decision=trace.decision,
-                results=trace.results,
-                exit_code=trace.exit_code,
-                error=error,
-                duration_ms=trace.duration_ms(),
-                bytes=trace.bytes,
-                stdin=call.stdin,
-            )
+        self._audit.record(self._entry(call, trace, error))
+
+    def _entry(self, call: Call, trace: _Trace, error: str | None) -> AuditEntry:
+        return AuditEntry(
+            tool=call.tool,
+            command=call.command,
+            caller=call.caller,
+            decision=trace.decision,
+            results=trace.results,
+            exit_code=trace.exit_code,
+            error=error,
+            duration_ms=trace.duration_ms(),
+            bytes=trace.bytes,
+            stdin=call.stdin,
+            call=trace.call,
         )
 
 

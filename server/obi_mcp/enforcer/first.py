@@ -35,6 +35,7 @@ async def make_namespaces(case: Case, check: Check, missing: Sequence[Document])
                 "apply the Namespace alone first, or apply the whole batch: its Namespace is then made first",
             )
         )
+    case.begin()
     completed = await case.run_own(case.policy.approve_namespaces(case.decision, access=case.access))
     if completed.exit_code != 0:
         said = completed.stderr.decode("utf-8", "replace").strip()[:600]

@@ -265,7 +265,10 @@ def test_every_outcome_has_its_line() -> None:
 
     asyncio.run(scenario())
     assert [approved.effect for approved in done] == [START]
-    assert [(entry.decision and entry.decision.rule, entry.error) for entry in audit.entries] == [
+    began = [entry.call for entry in audit.entries if entry.outcome == "began"]
+    ends = [entry for entry in audit.entries if entry.outcome is None]
+    assert began == [entry.call for entry in ends if entry.call is not None] and len(began) == 4
+    assert [(entry.decision and entry.decision.rule, entry.error) for entry in ends] == [
         ("local.start", None),
         ("hard.binary", "denied"),
         ("local.start", "denied"),
