@@ -61,6 +61,8 @@ BAD_USAGE: list[tuple[list[str], str, str]] = [
     (["tools", "--toolsets", "comand"], "there is no toolset comand", "command"),
     (["call"], "the following arguments are required: TOOL", "--help"),
     (["call", "obi_secrets"], "there is no tool 'obi_secrets'", "obi_kubectl"),
+    (["call", "obi_k8s_deploy", "--toolsets", "kubernetes"], "needs the access level", "--access non-destructive"),
+    (["call", "obi_docker_status", "--toolsets", "command"], "which is switched off", "--toolsets command,docker"),
     (["call", "obi_kubectl", "--arg", "command"], "'command' is not NAME=VALUE", "--arg command="),
     (["call", "obi_kubectl", "--json", "{"], "--json is not JSON", "for example"),
     (["call", "obi_kubectl", "--json", "[]"], "--json is not an object", "for example"),
