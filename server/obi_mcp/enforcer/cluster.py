@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
 
@@ -17,6 +18,14 @@ class Reader(Protocol):
     """What the warm channel offers: one GET of an API path; the status and the parsed body."""
 
     async def get_json(self, path: str, *, timeout_s: float = ...) -> tuple[int, Mapping[str, Any]]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """A list as it was at ``version``, the API server's word for that moment."""
+
+    objects: tuple[Mapping[str, Any], ...]
+    version: str
 
 
 class Cluster:
@@ -37,12 +46,16 @@ class Cluster:
     async def list(
         self, resource: Resource, namespace: str | None, selector: str, fields: str = ""
     ) -> tuple[Mapping[str, Any], ...]:
-        """Every object that the selector matches, page by page; ``namespace`` None: in all of them.
+        """Every object that the selector matches; ``namespace`` None: in all of them. Raises: as ``listed``."""
+        return (await self.listed(resource, namespace, selector, fields)).objects
+
+    async def listed(self, resource: Resource, namespace: str | None, selector: str, fields: str = "") -> Listed:
+        """The same, with the version from which a watch goes on; page by page.
 
         Raises: ClusterUnreachable; ProgramFailed for 403, a missing resource type, or more than 20,000 objects.
         """
         found: list[Mapping[str, Any]] = []
-        token = ""
+        token = version = ""
         while True:
             query = {"limit": str(PAGE)}
             if selector:
@@ -57,9 +70,12 @@ class Cluster:
             # Items of a list carry no kind of their own; the judges want one.
             typed = {"apiVersion": page.get("apiVersion", ""), "kind": resource.kind}
             found.extend({**typed, **item} for item in page.get("items") or ())
-            token = (page.get("metadata") or {}).get("continue") or ""
+            metadata = page.get("metadata") or {}
+            # Every page is of the same moment, that of the first.
+            version = version or str(metadata.get("resourceVersion") or "")
+            token = metadata.get("continue") or ""
             if not token:
-                return tuple(found)
+                return Listed(tuple(found), version)
             if len(found) > MAX_OBJECTS:
                 raise ProgramFailed(
                     f"more than {MAX_OBJECTS} {resource.plural} match {selector!r}", "name a namespace, or the objects"

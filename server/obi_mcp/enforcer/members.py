@@ -49,6 +49,10 @@ class Members:
         self._resources = resources
         self._owners: dict[tuple[str, str | None, str], Mapping[str, Any] | None] = {}
 
+    def fresh(self) -> Members:
+        """The same look-ups with nothing remembered: for what is proved long after."""
+        return Members(self._cluster, self._scope, self._resources)
+
     async def named(self, spec: MembersSpec, *, write: bool = False) -> tuple[Found | None, ...]:
         """One entry per name, None where there is no such object."""
         bodies = await asyncio.gather(*(self._cluster.get(spec.resource, spec.namespace, name) for name in spec.names))

@@ -72,7 +72,7 @@ async def read_objects(case: Case, approve: Approve, redactor: Redactor) -> Read
 
     Raises: Denied, NotFound, ClusterUnreachable, ProgramFailed.
     """
-    head = _readable(case, ("get",))
+    head = readable(case, ("get",))
     resource, names = _target(case, head)
     checks = [(check, check.spec) for check in case.decision.checks if isinstance(check.spec, MembersSpec)]
     if len(checks) != len(case.decision.checks):
@@ -101,7 +101,22 @@ async def read_logs(
 
     Raises: Denied, NotFound, ClusterUnreachable, ProgramFailed.
     """
-    head = _readable(case, ("logs",))
+    head, spec, ours, skipped = await proved_logs(case, approve)
+    query = _log_query(head, by_selector=bool(spec.selector))
+    gate = asyncio.Semaphore(MAX_LOGS_IN_FLIGHT)
+
+    async def one(pod: Found, container: str) -> PodLog:
+        async with gate:
+            return await _log(source, pod, container, query, redactor=redactor, timeout_s=timeout_s)
+
+    logs = await asyncio.gather(*(one(pod, name) for pod, name in ours))
+    return LogReading(tuple(sorted(logs, key=lambda log: (log.namespace, log.pod))), case.decision, skipped)
+
+
+async def proved_logs(case: Case, approve: Approve) -> tuple[Command, MembersSpec, Sequence[tuple[Found, str]], int]:
+    """The command and what it asks for; the pods that are OBI's, each with the container that is read; how many are
+    not. Raises: Denied, NotFound, ClusterUnreachable, ProgramFailed."""
+    head = readable(case, ("logs",))
     check = next(iter(case.decision.checks), None)
     if check is None or not isinstance(check.spec, MembersSpec):
         raise ProgramFailed("these logs have no check of whose they are")
@@ -111,20 +126,16 @@ async def read_logs(
     ours = [(pod, name) for pod, proved, name in read if proved.ours and name is not None]
     result = passed(check) if ours else absent(check)
     approve(case, [Proved(result, members=uids(pod for pod, _ in ours), skipped=len(found) - len(ours))])
-    query = _log_query(head, by_selector=bool(spec.selector))
-    gate = asyncio.Semaphore(MAX_LOGS_IN_FLIGHT)
-
-    async def one(pod: Found, container: str) -> PodLog:
-        async with gate:
-            return await _log(source, pod, container, query, redactor=redactor, timeout_s=timeout_s)
-
-    logs = await asyncio.gather(*(one(pod, name) for pod, name in ours))
-    return LogReading(
-        tuple(sorted(logs, key=lambda log: (log.namespace, log.pod))), case.decision, len(found) - len(ours)
-    )
+    return head, spec, ours, len(found) - len(ours)
 
 
-def _readable(case: Case, path: tuple[str, ...]) -> Command:
+def log_path(pod: Found, container: str, query: str) -> str:
+    """The API path of one container's log."""
+    namespace, name = quote(pod.namespace or ""), quote(pod.name)
+    return f"/api/v1/namespaces/{namespace}/pods/{name}/log?container={quote(container)}&{query}"
+
+
+def readable(case: Case, path: tuple[str, ...]) -> Command:
     """INVARIANT: only reads, and only of these commands without a pipe, come by the channel."""
     head = case.head
     pipeline = case.decision.pipeline
@@ -189,7 +200,7 @@ def _log_query(head: Command, *, by_selector: bool) -> str:
     query = {"tailLines": head.value("tail") or ("10" if by_selector else ""), "previous": head.value("previous")}
     since = head.value("since")
     if since:
-        query["sinceSeconds"] = str(max(1, round(_seconds(since))))
+        query["sinceSeconds"] = str(max(1, round(seconds(since))))
     query["timestamps"] = head.value("timestamps")
     query["limitBytes"] = str(MAX_LOG_BYTES)
     if query["tailLines"] == "-1":
@@ -197,7 +208,7 @@ def _log_query(head: Command, *, by_selector: bool) -> str:
     return urlencode({name: value for name, value in query.items() if value})
 
 
-def _seconds(duration: str) -> float:
+def seconds(duration: str) -> float:
     """A Go duration that the parser has let through: ``1h30m``."""
     units = {"ms": 0.001, "us": 1e-6, "µs": 1e-6, "ns": 1e-9, "h": 3600.0, "m": 60.0, "s": 1.0}
     total, number = 0.0, ""
@@ -215,10 +226,9 @@ async def _log(
     source: LogSource, pod: Found, container: str, query: str, *, redactor: Redactor, timeout_s: float
 ) -> PodLog:
     namespace, node = pod.namespace or "", str((pod.body.get("spec") or {}).get("nodeName", ""))
-    path = f"/api/v1/namespaces/{quote(namespace)}/pods/{quote(pod.name)}/log?container={quote(container)}&{query}"
     kept = bytearray()
     try:
-        async for piece in source.stream(path, timeout_s=timeout_s):
+        async for piece in source.stream(log_path(pod, container, query), timeout_s=timeout_s):
             kept += piece
     except ObiMcpError as error:
         problem = strip_controls(redactor.text(error.message))[0]

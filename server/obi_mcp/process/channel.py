@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager, nullcontext
 from typing import Any, TypeVar
 
 from obi_mcp.config import Settings
@@ -59,19 +61,29 @@ class Channel:
         self._idle: list[Connection] = []
         self._in_flight = asyncio.Semaphore(MAX_IN_FLIGHT)
         self._reading = 0
-        self._used = time.monotonic()
+        self._held = 0
+        self._used = -math.inf
+        """When something was last read that may be read again soon; watches and their own reads are none of it."""
         self._watch: asyncio.TimerHandle | None = None
         self._stopping: asyncio.Future[None] | None = None
 
-    async def get_json(self, path: str, *, timeout_s: float = 10.0) -> tuple[int, Mapping[str, Any]]:
-        """One GET: the status, and the body as JSON (empty where it is none).
+    @property
+    def turns(self) -> Turns:
+        """Who may use the event loop for long."""
+        return self._runner.turns
+
+    async def get_json(
+        self, path: str, *, timeout_s: float = 10.0, prolongs: bool = True
+    ) -> tuple[int, Mapping[str, Any]]:
+        """One GET: the status, and the body as JSON (empty where it is none). ``prolongs``: the proxy is kept for more
+        of its kind.
 
         Raises: ClusterUnreachable when no API server answers, ProgramFailed for a path that is not read here or a
         body of more than 64 MiB, ProgramMissing for a credential plugin that is not installed.
         """
         body = bytearray()
         head: Head | None = None
-        async for part in self._get(path, accept=_JSON, timeout_s=timeout_s):
+        async for part in self._get(path, accept=_JSON, timeout_s=timeout_s, prolongs=prolongs):
             if isinstance(part, Head):
                 head = part
                 continue
@@ -89,29 +101,45 @@ class Channel:
 
         Raises: as ``get_json``, and ProgramFailed for any status but 200, with what the body says.
         """
-        said = b""
-        status = 200
-        async for part in self._get(path, accept=accept, timeout_s=timeout_s):
-            if isinstance(part, Head):
-                status = part.status
-            elif status == 200:
-                yield part
-            elif len(said) < 4096:
-                said += part
-        if status != 200:
-            raise refused(status, said, path)
+        async with aclosing(self._get(path, accept=accept, timeout_s=timeout_s)) as parts:
+            async for piece in _body_of(parts, path):
+                yield piece
+
+    async def watch(self, path: str, *, quiet_s: float) -> AsyncGenerator[bytes, None]:
+        """One GET that goes on until the other side or the reader ends it, in pieces; ``quiet_s`` bounds the silence.
+
+        It takes none of the places of other reads. Raises: as ``stream``.
+        """
+        async with aclosing(self._get(path, accept="*/*", timeout_s=quiet_s, lasting=True, prolongs=False)) as parts:
+            async for piece in _body_of(parts, path):
+                yield piece
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """For a watch: when the last one has gone, and nothing else was read lately, the proxy ends with it."""
+        self._held += 1
+        try:
+            yield
+        finally:
+            self._held -= 1
+            if self._proxy is not None:
+                self._stop_if_unused()
 
     async def close(self) -> None:
         """Ends the proxy."""
         if self._watch is not None:
             self._watch.cancel()
         await self._stop()
+        if self._stopping is not None:
+            await self._stopping
 
-    async def _get(self, path: str, *, accept: str, timeout_s: float) -> AsyncIterator[Head | bytes]:
+    async def _get(
+        self, path: str, *, accept: str, timeout_s: float, lasting: bool = False, prolongs: bool = True
+    ) -> AsyncGenerator[Head | bytes, None]:
         """The head, then the body in pieces."""
         if not self._allows(path):
             raise ProgramFailed(f"the server does not read the path {path[:200]!r} of the API server")
-        async with self._in_flight:
+        async with nullcontext() if lasting else self._in_flight:
             self._reading += 1
             kept: Connection | None = None
             try:
@@ -127,7 +155,8 @@ class Channel:
                 raise ClusterUnreachable(f"kubectl proxy gave no answer: {error}", "try again") from None
             finally:
                 self._reading -= 1
-                self._used = time.monotonic()
+                if prolongs:
+                    self._used = time.monotonic()
                 self._give_back(kept)
 
     def _raise_if_nothing_is_sent(self) -> None:
@@ -208,11 +237,29 @@ class Channel:
 
     def _watch_idleness(self) -> None:
         left = self._used + self._idle_s - time.monotonic()
-        if left <= 0 and not self._reading:
-            self._watch = None
-            self._stopping = asyncio.ensure_future(self._stop())
-            return
-        self._watch = asyncio.get_running_loop().call_later(max(left, self._idle_s / 10), self._watch_idleness)
+        if not self._stop_if_unused():
+            self._watch = asyncio.get_running_loop().call_later(max(left, self._idle_s / 10), self._watch_idleness)
+
+    def _stop_if_unused(self) -> bool:
+        """Whether nothing is read and nothing was lately: then the proxy ends."""
+        if self._reading or self._held or self._used + self._idle_s > time.monotonic():
+            return False
+        if self._watch is not None:
+            self._watch.cancel()
+        self._watch = None
+        self._stopping = asyncio.ensure_future(self._stop())
+        return True
+
+
+class PassingReads:
+    """Reads by a channel for a watch: they do not keep its proxy for later."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    async def get_json(self, path: str, *, timeout_s: float = 10.0) -> tuple[int, Mapping[str, Any]]:
+        """As ``Channel.get_json``."""
+        return await self._channel.get_json(path, timeout_s=timeout_s, prolongs=False)
 
 
 class Channels:
@@ -232,6 +279,21 @@ class Channels:
     async def close(self) -> None:
         """Ends all proxies."""
         await asyncio.gather(*(channel.close() for channel in self._channels.values()))
+
+
+async def _body_of(parts: AsyncIterator[Head | bytes], path: str) -> AsyncIterator[bytes]:
+    """The body of a good answer. Raises: ProgramFailed or ClusterUnreachable with what another one says."""
+    said = b""
+    status = 200
+    async for part in parts:
+        if isinstance(part, Head):
+            status = part.status
+        elif status == 200:
+            yield part
+        elif len(said) < 4096:
+            said += part
+    if status != 200:
+        raise refused(status, said, path)
 
 
 async def read_object(body: bytes, path: str, turns: Turns) -> Mapping[str, Any]:
