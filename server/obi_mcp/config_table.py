@@ -86,6 +86,8 @@ SETTINGS = (
     Setting("scope.allow_privileged", "Whether the DaemonSet may be `privileged: true`."),
     Setting("scope.charts_trusted", "Charts that may use `lookup`, random functions or `crds/`."),
     Setting("scope.repositories", "Chart repositories by name, each an `https://` or `oci://` address.", secret=True),
+    Setting("scope.chart_hosts", "Hosts, besides a repository's own, where its index may keep archives."),
+    Setting("scope.chart_digests", "`REPO/NAME@VERSION` with the `sha256:…` that its archive must have."),
     Setting("programs.path", "Directories searched for kubectl, helm, jq and the filters, before PATH."),
     Setting(
         "programs.kubeconfig",

@@ -82,6 +82,10 @@ class RecordedRoad:
             self.cancelled.append(call.command)
             raise
 
+    async def take_back(self, call: Call, progress: Progress | None = None) -> Answer:
+        """As ``run``."""
+        return await self.run(call, progress)
+
     async def read(self, call: Call) -> Reading:
         """The recorded objects of that command."""
         self.calls.append(call)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from obi_mcp.command.model import Command
 from obi_mcp.enforcer.cluster import Cluster
+from obi_mcp.enforcer.concerned import Concerned
 from obi_mcp.enforcer.members import Members
 from obi_mcp.errors import ProgramFailed
 from obi_mcp.policy.chart import ChartStore
@@ -73,8 +75,15 @@ class Case:
     """Writes down that a write begins. INVARIANT: called before anything is written, in the course of a check too."""
     undo: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
     """What to take back if a later proof refuses (the Namespace that a first deployment made)."""
-    revision: int = 0
-    """The last revision of the release, as the check found it; 0: there was none."""
+    place: Callable[[], Path] | None = None
+    """Makes a private folder that goes with the call."""
+    release: Concerned = field(default_factory=Concerned)
+    """What the helm checks found."""
+
+    @property
+    def revision(self) -> int:
+        """The last revision of the release, as the check found it; 0: there was none."""
+        return self.release.before.revision if self.release.before else 0
 
     @property
     def head(self) -> Command:

@@ -12,18 +12,21 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 from obi_mcp.audit import AuditEntry, AuditLog
 from obi_mcp.config import Settings
 from obi_mcp.enforcer.case import Case, Difference, Proved
 from obi_mcp.enforcer.cluster import Cluster, Reader
+from obi_mcp.enforcer.concerned import ReleaseView, Seal
 from obi_mcp.enforcer.failures import ChangedSince, changed_since, raise_for_failure
 from obi_mcp.enforcer.members import Members
 from obi_mcp.enforcer.model import MAX_PARSED, Answer, Call, Progress
 from obi_mcp.enforcer.obi_program import answer_obi
 from obi_mcp.enforcer.proofs import prove
 from obi_mcp.enforcer.reading import Approve, LogReading, Reading, read_logs, read_objects
+from obi_mcp.enforcer.upgrades import Upgrades
 from obi_mcp.enforcer.watching import Contexts, Seen, open_log, open_watch
 from obi_mcp.errors import (
     CallCancelled,
@@ -86,11 +89,15 @@ class Enforcer:
         # The runner's places are for commands; these are for calls, half of which are checked while others run.
         self._calls = Places(2 * settings.limits.max_children, settings.limits.max_waiting)
         self._charts = ChartStore.of(settings.programs.chart_store, policy.scope)
+        self._upgrades = Upgrades()
 
     def explain(self, call: Call) -> Decision:
         """What the policy says of a call, from text alone: nothing runs and no cluster is asked."""
+        return self._decide(call, self._access(call))
+
+    def _decide(self, call: Call, access: Access) -> Decision:
         return self.policy.decide(
-            call.command, stdin=call.stdin, access=self._access(call), context=call.context, timeout_s=call.timeout_s
+            call.command, stdin=call.stdin, access=access, context=call.context, timeout_s=call.timeout_s
         )
 
     async def run(self, call: Call, progress: Progress | None = None) -> Answer:
@@ -100,6 +107,17 @@ class Enforcer:
         ClusterUnreachable, ProgramMissing, ProgramFailed, AuditError.
         """
         return await self._recorded(call, lambda trace: self._guarded(call, trace, progress))
+
+    async def take_back(self, call: Call, progress: Progress | None = None) -> Answer:
+        """``helm rollback RELEASE REVISION`` to what stood there before an upgrade that this server began, also where
+        the caller's level has no roll-backs. Raises: as ``run``; Conflict where somebody else has upgraded since.
+        """
+        decision = self.policy.decide(call.command, access=Access.FULL, context=call.context)
+        before = self._upgrades.taken_back_by(decision)
+        if before is None:
+            return await self.run(call, progress)
+        call = replace(call, expects=Seal(before + 1))
+        return await self._recorded(call, lambda trace: self._guarded(call, trace, progress, Access.FULL))
 
     async def read(self, call: Call) -> Reading:
         """What ``kubectl get … -o json`` gives, by the warm channel: for the server's own tools.
@@ -190,7 +208,10 @@ class Enforcer:
 
     # --- the road ---
 
-    async def _guarded(self, call: Call, trace: _Trace, progress: Progress | None) -> Answer:
+    async def _guarded(
+        self, call: Call, trace: _Trace, progress: Progress | None, access: Access | None = None
+    ) -> Answer:
+        """``access`` None: the caller's."""
         limits = self.settings.limits
         timeout_s = min(call.timeout_s or limits.timeout_s, limits.max_timeout_s)
         max_bytes = min(call.max_bytes or limits.max_bytes, limits.max_max_bytes)
@@ -198,12 +219,12 @@ class Enforcer:
             # A call that waits for its place costs nothing, so that a hundred of them keep nobody from being heard.
             async with asyncio.timeout(timeout_s) as trace.clock, self._calls.place():
                 # A document can be a megabyte: judging it must not make others wait.
-                trace.decision = await asyncio.to_thread(self.explain, call) if call.stdin else self.explain(call)
+                level = self._access(call) if access is None else access
+                decide = partial(self._decide, call, level)
+                trace.decision = await asyncio.to_thread(decide) if call.stdin else decide()
                 if not trace.decision.allowed:
                     raise (SyntaxDenied if trace.decision.rule == "syntax" else Denied)(trace.decision)
-                return await self._proved(
-                    call, self._access(call), trace, progress, timeout_s=timeout_s, max_bytes=max_bytes
-                )
+                return await self._proved(call, level, trace, progress, timeout_s=timeout_s, max_bytes=max_bytes)
         except TimeoutError:
             raise CallTimeout(
                 f"the call did not finish within {timeout_s:g} s, and its processes have been ended",
@@ -251,8 +272,11 @@ class Enforcer:
         for _ in range(ATTEMPTS):
             case = self._case(decision, access, channel, timeout_s)
             case.begin = lambda: self._begin(call, trace)
+            folders: list[Path] = []
+            case.place = partial(self._new_folder, folders)
             try:
                 proofs, approved = await self._checked(case, trace, progress)
+                _as_expected(call, case)
                 if changed is not None and changed.uids != _pinned(proofs):
                     break
                 if progress:
@@ -266,6 +290,9 @@ class Enforcer:
                 if changed is None:
                     raise
                 break
+            finally:
+                for folder in folders:
+                    self._runner.directory.remove(str(folder))
         raise changed or CallCancelled("nothing was tried")
 
     async def _checked(self, case: Case, trace: _Trace, progress: Progress | None) -> tuple[list[Proved], Approved]:
@@ -292,6 +319,7 @@ class Enforcer:
         """Run what was approved, and look at what became of it. Raises: ChangedSince, Conflict, what a run raises."""
         head = case.head
         case.begin()
+        self._upgrades.begin(case)
         printed = next((proof.source for proof in proofs if proof.source is not None), None)
         performed = [await proof.perform(approved) for proof in proofs if proof.perform]
         if performed:
@@ -310,7 +338,7 @@ class Enforcer:
         notes = [note for proof in proofs for note in proof.notes]
         if head.program == "kubectl" and head.path == ("diff",) and completed.exit_code == 1:
             notes.append(_DIFFERENCES)
-        return self._answer(trace, approved, completed, tuple(notes))
+        return self._answer(trace, approved, completed, tuple(notes), case.release.view(self._redactor))
 
     async def _differs(self, call: Call, difference: Difference) -> Conflict:
         """What is said of a write that turned out otherwise than judged; where it can be, it is taken back first."""
@@ -325,13 +353,18 @@ class Enforcer:
         trace = _Trace(decision=self.policy.decide(remedy.command, access=Access.FULL, context=call.context))
         limits = self.settings.limits
         try:
-            # INVARIANT: only here does the server use more than the caller has, for a command line of its own making.
+            # INVARIANT: here and in take_back alone does the server use more than the caller has.
             await self._proved(remedy, Access.FULL, trace, None, timeout_s=limits.timeout_s, max_bytes=limits.max_bytes)
         except ObiMcpError as error:
             self._record(remedy, trace, error.code)
             return Conflict(f"{message}; taking it back failed: {error.message}", f"run: {command}")
         self._record(remedy, trace, None)
         return Conflict(f"{message}; it was taken back with {command}", "look at what changed, and try again")
+
+    def _new_folder(self, folders: list[Path]) -> Path:
+        """A private folder of one call, noted in ``folders``, which removes it at its end."""
+        folders.append(Path(self._runner.directory.new_folder()))
+        return folders[-1]
 
     def _approve(self, case: Case, proofs: Sequence[Proved]) -> Approved:
         heads = next((proof.heads for proof in proofs if proof.heads is not None), None)
@@ -426,7 +459,14 @@ class Enforcer:
 
     # --- the answer ---
 
-    def _answer(self, trace: _Trace, approved: Approved, completed: Completed, notes: tuple[str, ...]) -> Answer:
+    def _answer(
+        self,
+        trace: _Trace,
+        approved: Approved,
+        completed: Completed,
+        notes: tuple[str, ...],
+        release: ReleaseView | None = None,
+    ) -> Answer:
         stdout, stripped_out = strip_controls(completed.stdout.decode("utf-8", "replace"))
         stderr, stripped_err = strip_controls(completed.stderr.decode("utf-8", "replace"))
         trace.exit_code = completed.exit_code
@@ -443,6 +483,7 @@ class Enforcer:
             stripped=stripped_out + stripped_err,
             notes=notes,
             parsed=None if completed.truncated else _parsed(stdout),
+            release=release,
         )
 
     def _access(self, call: Call) -> Access:
@@ -483,6 +524,12 @@ class Enforcer:
             stdin=call.stdin,
             call=trace.call,
         )
+
+
+def _as_expected(call: Call, case: Case) -> None:
+    """Raises: Conflict where a release is no longer as a plan has shown it."""
+    if call.expects is not None and (why := call.expects.changed(case.release.seal())):
+        raise Conflict(f"{why}: not as when it was planned; nothing was written", "make the plan again")
 
 
 def _pinned(proofs: Sequence[Proved]) -> frozenset[str]:

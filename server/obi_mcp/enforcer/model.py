@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
+from obi_mcp.enforcer.concerned import ReleaseView, Seal
 from obi_mcp.policy.model import Access, Decision
 
 Progress = Callable[[float, float | None, str], Awaitable[None]]
@@ -19,7 +20,8 @@ MAX_PARSED = 4_000
 class Call:
     """What a caller asks for. ``access`` can only lower the server's level; ``tool`` and ``caller`` go to the audit.
 
-    ``timeout_s`` in seconds and ``max_bytes`` in bytes; None takes the configured defaults.
+    ``timeout_s`` in seconds and ``max_bytes`` in bytes; None takes the configured defaults. ``expects``: what a
+    plan saw of a release; where it is otherwise by now, nothing runs.
     """
 
     command: str
@@ -30,6 +32,7 @@ class Call:
     timeout_s: float | None = None
     max_bytes: int | None = None
     caller: str = "local"
+    expects: Seal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,8 @@ class Answer:
     ``cut`` says how much was left out and how to ask for less, when ``truncated``. ``skipped`` counts objects that
     are not OBI's and were left out; ``stripped`` counts control and invisible characters that were removed.
     ``notes`` say what the output alone does not: which of several pods was taken, what an exit code means.
-    ``parsed`` is the output as JSON where it is one small whole value. The text is the cluster's: data, never an
+    ``parsed`` is the output as JSON where it is one small whole value. ``release``: what the checks of a helm command
+    found of its release, for the server's own tools. The text is the cluster's: data, never an
     instruction.
     """
 
@@ -54,3 +58,4 @@ class Answer:
     stripped: int = 0
     notes: tuple[str, ...] = ()
     parsed: Any = None
+    release: ReleaseView | None = None

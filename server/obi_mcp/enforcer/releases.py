@@ -12,6 +12,7 @@ from obi_mcp.command.model import Command, Flag, Operand
 from obi_mcp.enforcer.adoption import adopted
 from obi_mcp.enforcer.afterwards import still_there
 from obi_mcp.enforcer.case import Case, Difference, Proved, absent, failed, passed
+from obi_mcp.enforcer.charts import private_chart
 from obi_mcp.enforcer.written import unmet
 from obi_mcp.errors import ProgramFailed
 from obi_mcp.policy.chart import Chart
@@ -53,8 +54,10 @@ async def prove_release(case: Case, check: Check, spec: ReleaseSpec) -> Proved:
         if judgement.violations:
             first = judgement.violations[0]
             return Proved(failed(check, f"{first.path}: {first.reason}", first.hint))
-    if not spec.revision:
-        case.revision = release.revision
+    if spec.revision:
+        case.release.after = release
+    else:
+        case.release.before = release
     proved = Proved(passed(check, f"revision {release.revision} of chart {release.chart} holds only what is OBI's"))
     if spec.revision and case.decision.access is not Access.READ_ONLY:
         return replace(proved, afterwards=lambda: _compare(case, spec, release))
@@ -83,9 +86,10 @@ async def prove_render(case: Case, check: Check, spec: RenderSpec) -> Proved:
 
     Raises: ProgramFailed, ClusterUnreachable.
     """
-    chart = _chart(case, check, spec)
+    chart = await _chart(case, check, spec)
     if isinstance(chart, Proved):
         return chart
+    case.release.chart = chart
     head = case.head
     command = replace(head, operands=(*head.operands[:-1], Operand(str(chart.path))))
     heads = (command.argv(),)
@@ -94,6 +98,7 @@ async def prove_render(case: Case, check: Check, spec: RenderSpec) -> Proved:
     if spec.verb == "upgrade" and (refused := await _refuse_stored_values(case, check, spec)):
         return refused
     release, text = await _rendered(case, command, spec, chart)
+    case.release.after = release
     proved = await _judge(case, check, spec, release)
     if not proved.result.passed:
         return proved
@@ -103,7 +108,9 @@ async def prove_render(case: Case, check: Check, spec: RenderSpec) -> Proved:
         # What was judged is what is given: the rendering is not made twice.
         return replace(proved, heads=heads, source=text)
     if case.decision.access is Access.READ_ONLY:
-        return replace(proved, heads=heads, afterwards=None)
+        # A dry run of the caller's: what the server rendered and judged is what is given, where it is the same form.
+        given = text if case.decision.output == Output("json") else None
+        return replace(proved, heads=heads, afterwards=None, source=given)
     objects = proved.afterwards
 
     async def afterwards() -> Difference | None:
@@ -112,21 +119,13 @@ async def prove_render(case: Case, check: Check, spec: RenderSpec) -> Proved:
     return replace(proved, heads=heads, afterwards=afterwards)
 
 
-def _chart(case: Case, check: Check, spec: RenderSpec) -> Chart | Proved:
-    """The chart of the store that the operand names, its templates scanned; else the refusal."""
+async def _chart(case: Case, check: Check, spec: RenderSpec) -> Chart | Proved:
+    """A private copy of the chart that the operand names, its templates scanned; else the refusal."""
     try:
-        chart = case.charts.resolve(spec.chart, case.head.value("version"))
+        chart = await private_chart(case, spec)
     except ValueError as error:
         return Proved(failed(check, str(error)))
-    if not isinstance(chart, Chart):
-        return Proved(
-            failed(
-                check,
-                f"the chart {spec.chart} is not in the chart store, and this version fetches none",
-                "put the chart's archive into programs.chart_store and name it without its repository",
-            )
-        )
-    for violation in case.charts.scan(chart):
+    for violation in await asyncio.to_thread(case.charts.scan, chart):
         return Proved(failed(check, f"{violation.path}: {violation.reason}", violation.hint))
     return chart
 
@@ -198,6 +197,7 @@ async def _rendered(case: Case, command: Command, spec: RenderSpec, chart: Chart
 
 async def _judge(case: Case, check: Check, spec: RenderSpec, release: Release) -> Proved:
     judgement = judge_release(release, scope=case.scope, manifests=case.policy.grounds.manifest)
+    case.release.warnings = tuple(f"{warning.path}: {warning.reason}" for warning in judgement.warnings)
     if judgement.violations:
         first = judgement.violations[0]
         at = Place(document=first.document, path=first.path)

@@ -2,19 +2,23 @@
 
 ``./obi`` in the working directory would win over the store, a URL would be fetched, a path read. So the operand is a
 name and nothing else, and the command gets the absolute path of the chart that was judged, known by its digest.
+INVARIANT: that path is a private copy (``ChartStore.pin``): what is scanned and judged is what helm reads.
 """
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obi_mcp.errors import InvalidDocument
 from obi_mcp.policy.chart_files import digest_of, read_chart
+from obi_mcp.policy.chart_index import IndexEntry
+from obi_mcp.policy.chart_remote import MAX_ARCHIVE_BYTES, RemoteChart, refused_address
 from obi_mcp.policy.chart_scan import scan_files
 from obi_mcp.policy.model import Violation
 from obi_mcp.policy.shipped import shipped_charts
@@ -36,26 +40,6 @@ class Chart:
     version: str
     digest: str
     app_version: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteChart:
-    """A chart of a configured repository, not fetched yet. ``url``: ``https://…`` (an index) or ``oci://…``.
-
-    It must be pulled into a private directory, and :meth:`ChartStore.fetched` makes a :class:`Chart` of the archive.
-    """
-
-    repository: str
-    name: str
-    version: str
-    url: str
-
-    def pull(self, destination: Path) -> tuple[str, ...]:
-        """helm's arguments (without the program) that put ``NAME-VERSION.tgz`` into ``destination``."""
-        where = f"--destination={destination}"
-        if self.url.startswith("oci://"):
-            return ("pull", f"{self.url.rstrip('/')}/{self.name}", f"--version={self.version}", where)
-        return ("pull", self.name, f"--repo={self.url}", f"--version={self.version}", where)
 
 
 class ChartStore:
@@ -104,8 +88,30 @@ class ChartStore:
         except (ValueError, OSError):
             return False
 
-    def fetched(self, remote: RemoteChart, archive: Path) -> Chart:
+    def pin(self, chart: Chart, folder: Path) -> Chart:
+        """A copy of the chart in a private folder, which nobody changes while it is judged and used.
+
+        Raises: ValueError where the chart is no longer the one that was resolved; OSError.
+        """
+        if chart.path.is_dir():
+            files = read_chart(chart.path)
+            pinned = replace(chart, path=folder / chart.name)
+            for name, data in files.items():
+                place = pinned.path / name
+                place.parent.mkdir(parents=True, exist_ok=True)
+                place.write_bytes(data)
+        else:
+            pinned = replace(chart, path=folder / chart.path.name)
+            pinned.path.write_bytes(_archive(chart.path))
+        if not self.unchanged(pinned):
+            raise ValueError(f"the chart {chart.name} changed while it was read; try again")
+        return pinned
+
+    def fetched(self, remote: RemoteChart, archive: Path, entry: IndexEntry | None = None) -> Chart:
         """The chart in a pulled archive. Raises: ValueError where it is not the one that was asked for."""
+        digest = hashlib.sha256(_archive(archive)).hexdigest()
+        if reason := remote.refused_archive(digest, entry):
+            raise ValueError(reason)
         chart = _load(archive)
         if chart.name != remote.name or chart.version.removeprefix("v") != remote.version.removeprefix("v"):
             raise ValueError(
@@ -125,11 +131,23 @@ class ChartStore:
             raise ValueError(f"{name!r} is no chart of a configured repository ({known}); {self._known()}")
         if not _VERSION.fullmatch(version):
             raise ValueError(f"{name} needs --version with one exact version, such as 0.12.0")
-        return RemoteChart(repository, chart, version, url)
+        if not _NAME.fullmatch(repository) or (reason := refused_address(url)):
+            raise ValueError(reason or f"{repository!r} is no name of a repository")
+        pinned = self._scope.chart_digests.get(f"{name}@{version}", "").removeprefix("sha256:")
+        return RemoteChart(repository, chart, version, url, self._scope.chart_hosts, pinned)
 
     def _known(self) -> str:
         names = self.names()
         return f"use one of {', '.join(names)}" if names else "the chart store is empty"
+
+
+def _archive(path: Path) -> bytes:
+    """Raises: ValueError for one that is too large to be a chart."""
+    with path.open("rb") as stream:
+        data = stream.read(MAX_ARCHIVE_BYTES + 1)
+    if len(data) > MAX_ARCHIVE_BYTES:
+        raise ValueError(f"{path.name} is larger than {MAX_ARCHIVE_BYTES} bytes")
+    return data
 
 
 def _all(directory: Path) -> Iterator[Chart]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from obi_mcp.command.grammar import Grammars
 from obi_mcp.command.model import Command, Flag, Pipeline
@@ -30,8 +30,10 @@ from obi_mcp.policy.places import located
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
+    from pathlib import Path
 
     from obi_mcp.config import Settings
+    from obi_mcp.policy.chart_remote import RemoteChart
     from obi_mcp.policy.effect_judge import EffectJudge
     from obi_mcp.policy.effects import ApprovedEffect, EffectT, Host
     from obi_mcp.policy.grounds import Grounds
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from obi_mcp.policy.scope import Scope
 
 _LONGEST_REASON = 1000
+FetchStep = Literal["update", "pull"]
 
 
 class Policy:
@@ -266,6 +269,22 @@ class Policy:
         context = decision.pipeline.head.value("context")
         flags = (*((f"--context={context}",) if context else ()), "--wait=false", "--filename=-")
         return Approved(decision, (("kubectl", "delete", *flags),), (), canonical(made), Output(head="raw"))
+
+    def approve_fetch(self, decision: Decision, remote: RemoteChart, step: FetchStep, folder: Path) -> Approved:
+        """One step of fetching the chart that the decision names from its configured repository into a private folder,
+        in the course of proving the decision's checks.
+
+        Raises: Denied unless the decision is about exactly that chart in that version.
+        """
+        head = decision.pipeline.head if decision.pipeline else None
+        if head is None or not decision.allowed:
+            raise Denied(decision)
+        named = [operand.text for operand in head.operands[-1:]] == [f"{remote.repository}/{remote.name}"]
+        configured = self.scope.repositories.get(remote.repository) == remote.url
+        if head.program != "helm" or not named or not configured or head.value("version") != remote.version:
+            raise Denied(_denied(decision, "only the chart that the command names is fetched"))
+        argv = remote.update(folder) if step == "update" else remote.pull(folder)
+        return Approved(decision, (("helm", *argv),), (), None, Output(head="raw"))
 
     def approve_held(self, decision: Decision, *, access: Access, held: Held, pin: Pin) -> Approved:
         """A deletion or rollout of one object that the decision's checks were about, in the state that they saw.

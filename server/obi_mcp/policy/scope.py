@@ -46,6 +46,10 @@ class Scope:
     """Charts whose templates may use lookup, random functions or crds/."""
     repositories: dict[str, str] = field(default_factory=dict)
     """Chart repositories by name: URL or oci:// reference, configured by the operator."""
+    chart_hosts: tuple[str, ...] = ()
+    """Hosts, besides a repository's own, from which its index may have archives fetched."""
+    chart_digests: dict[str, str] = field(default_factory=dict)
+    """``REPO/NAME@VERSION`` to the ``sha256:…`` that its archive must have."""
 
     def known_cluster_objects(self) -> frozenset[str]:
         """Names of cluster-scoped objects that are OBI's: configured, or the defaults that follow from releases."""

@@ -56,6 +56,16 @@ def read_stream(text: str, *, max_bytes: int, max_documents: int, max_aliases: i
         raise _unreadable(error, composer.document) from None
 
 
+def parser_events(text: bytes) -> Iterator[events.Event]:
+    """The parser's events of a stream that is too large to be composed. Raises: InvalidDocument on the way."""
+    from yaml import YAMLError, parse
+
+    try:
+        yield from parse(text, Loader=_loader())
+    except (YAMLError, UnicodeDecodeError) as error:
+        raise InvalidDocument(str(error).splitlines()[0][:200], "it is not readable as YAML") from None
+
+
 def _loader() -> Any:
     """libyaml's parser where PyYAML was built with it, about eight times as fast, else the one in Python."""
     import yaml

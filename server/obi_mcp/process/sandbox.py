@@ -30,6 +30,10 @@ _MIB = 1 << 20
 FILTER_MEMORY_BYTES = 512 * _MIB
 FILTER_CPU_S = 10
 _HEAD_FILE_BYTES = 256 * _MIB
+# What helm fetches from a repository: it keeps an index in memory, however large, before it writes it.
+_FETCHES = frozenset({"repo", "pull"})
+_FETCHED_FILE_BYTES = 32 * _MIB
+_FETCHING_MEMORY_BYTES = 2048 * _MIB
 
 # kubectl lives for 30 ms: collecting garbage is a tenth of that. The soft limit makes it collect where lists are large.
 _GO = {"GOGC": "400", "GOMEMLIMIT": "256MiB"}
@@ -99,6 +103,7 @@ class Sandbox:
     def head(self, program: Program, arguments: Sequence[str], *, temporary: str, context: Context | None) -> Launch:
         """kubectl or helm: the network, the kubeconfig's files, and a private place to write."""
         cpu_s = int(self._settings.limits.max_timeout_s) + 1
+        fetches = program.name == "helm" and arguments[0] in _FETCHES
         return Launch(
             path=program.path,
             argv=(program.name, *arguments),
@@ -107,8 +112,9 @@ class Sandbox:
             limits=(
                 _limit(resource.RLIMIT_CORE, 0),
                 _limit(resource.RLIMIT_CPU, cpu_s),
-                _limit(resource.RLIMIT_FSIZE, _HEAD_FILE_BYTES),
+                _limit(resource.RLIMIT_FSIZE, _FETCHED_FILE_BYTES if fetches else _HEAD_FILE_BYTES),
                 _limit(resource.RLIMIT_NOFILE, 1024),
+                *([_limit(resource.RLIMIT_AS, _FETCHING_MEMORY_BYTES)] if fetches else []),
             ),
             rules=self._rules(context),
         )

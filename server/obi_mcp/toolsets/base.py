@@ -39,6 +39,8 @@ class Road(Protocol):
 class Services:
     """What a tool may use. There is no other way to a cluster or a process.
 
+    async def take_back(self, call: Call, progress: Progress | None = None) -> Answer: ...
+
     ``capture``: the built-in receiver; None in a process that ends with its one call.
     """
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
+import json
 import os
 import tarfile
 from pathlib import Path
@@ -11,8 +13,10 @@ from typing import Any
 import pytest
 import yaml
 
-from obi_mcp.policy.chart import Chart, ChartStore, RemoteChart
+from obi_mcp.policy.chart import Chart, ChartStore
 from obi_mcp.policy.chart_files import digest_of, read_archive, read_chart
+from obi_mcp.policy.chart_index import IndexEntry, read_entry
+from obi_mcp.policy.chart_remote import RemoteChart
 from obi_mcp.policy.scope import Scope
 from obi_mcp.policy.shipped import shipped_charts
 
@@ -196,19 +200,126 @@ def test_an_archive_holds_no_links() -> None:
 
 
 REPOSITORIES = {"otel": "https://charts.example.com", "mirror": "oci://registry.example.com/charts/"}
+LOCAL = {
+    "here": "oci://127.0.0.1:5000/c",
+    "web": "http://user:word@localhost:80/c",
+    "plain": "http://charts.example.com",
+}
+
+
+def remote(name: str, version: str = "0.12.0", **scope: Any) -> RemoteChart:
+    chart = ChartStore([], Scope(repositories=REPOSITORIES | LOCAL, **scope)).resolve(name, version)
+    assert isinstance(chart, RemoteChart)
+    return chart
 
 
 @pytest.mark.parametrize(
     ("name", "version", "arguments"),
     [
-        ("otel/obi", "0.12.0", ("pull", "obi", "--repo=https://charts.example.com", "--version=0.12.0")),
+        ("otel/obi", "0.12.0", ("pull", "otel/obi", "--version=0.12.0")),
         ("mirror/obi", "v1.0.0-rc.1", ("pull", "oci://registry.example.com/charts/obi", "--version=v1.0.0-rc.1")),
+        ("here/obi", "1.0.0", ("pull", "oci://127.0.0.1:5000/c/obi", "--version=1.0.0", "--plain-http")),
     ],
 )
 def test_a_configured_repository_needs_one_exact_version(name: str, version: str, arguments: tuple[str, ...]) -> None:
-    chart = ChartStore([], Scope(repositories=REPOSITORIES)).resolve(name, version)
-    assert isinstance(chart, RemoteChart)
-    assert chart.pull(Path("/private")) == (*arguments, "--destination=/private")
+    chart = remote(name, version)
+    pulled = chart.pull(Path("/private"))
+    assert tuple(word for word in pulled if "/private" not in word) == arguments
+    assert {word.partition("=")[0] for word in pulled if "/private" in word} == {
+        *("--destination", "--repository-cache", "--content-cache"),
+        "--registry-config" if chart.registry else "--repository-config",
+    }
+
+
+def test_credentials_are_in_a_private_file_and_in_no_argument() -> None:
+    chart = remote("web/obi")
+    (text,) = chart.configuration().values()
+    (entry,) = json.loads(text)["repositories"]
+    assert entry == {"name": "web", "url": "http://localhost:80/c", "username": "user", "password": "word"}
+    assert "word" not in " ".join((*chart.update(Path("/p")), *chart.pull(Path("/p"))))
+
+
+def test_only_this_host_is_asked_without_tls() -> None:
+    with pytest.raises(ValueError, match="not encrypted"):
+        remote("plain/obi")
+
+
+INDEX = b"""apiVersion: v1
+generated: 2026-01-01
+entries:
+  other:
+  - {version: 0.12.0, digest: bad, urls: [bad]}
+  obi:
+  - apiVersion: v2
+    maintainers: [{name: a}]
+    annotations: {a: {b: [c]}}
+    digest: "abc"
+    urls: [%s, second]
+    version: 0.12.0
+  - version: v0.11.0
+    urls: [obi-0.11.0.tgz]
+"""
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts", "refused"),
+    [
+        ("obi-0.12.0.tgz", (), False),
+        ("https://charts.example.com:443/x/obi.tgz", (), False),
+        ("https://files.example.net/obi.tgz", (), True),
+        ("https://files.example.net/obi.tgz", ("files.example.net",), False),
+        ("http://files.example.net/obi.tgz", ("files.example.net",), True),
+        ("http://charts.example.com/obi.tgz", (), True),
+        ("//169.254.169.254/latest", (), True),
+        ("file:///etc/passwd", (), True),
+    ],
+)
+def test_an_index_leads_to_no_other_host(url: str, hosts: tuple[str, ...], refused: bool) -> None:
+    entry = read_entry(INDEX % url.encode(), "obi", "0.12.0")
+    assert entry is not None and entry.digest == "abc"
+    assert (remote("otel/obi", chart_hosts=hosts).refused_index(entry) is not None) is refused
+
+
+def test_an_index_is_read_as_far_as_the_entry() -> None:
+    assert read_entry(INDEX % b"x", "obi", "0.11.0") == IndexEntry("", ("obi-0.11.0.tgz",))
+    assert read_entry(INDEX % b"x", "obi", "9.9.9") is None
+    assert read_entry(INDEX % b"x", "none", "0.12.0") is None
+    assert remote("otel/obi").refused_index(None) == "repository otel has no obi 0.12.0"
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b"a: 1", b"entries: []", b"entries: {obi: 1}", b"entries: {", b"\xff: 1"])
+def test_what_is_no_index_is_refused(text: bytes) -> None:
+    with pytest.raises(ValueError, match="index of the repository"):
+        read_entry(text, "obi", "1.0.0")
+
+
+def test_an_archive_has_the_digest_of_the_index_and_of_the_pin(tmp_path: Path) -> None:
+    archive = tmp_path / "obi-0.12.0.tgz"
+    archive.write_bytes(pack({"Chart.yaml": b"name: obi\nversion: 0.12.0\n"}))
+    digest = hashlib.sha256(archive.read_bytes()).hexdigest()
+    pins = {"otel/obi@0.12.0": f"sha256:{digest}", "mirror/obi@0.12.0": f"sha256:{'0' * 64}"}
+    store = ChartStore([], Scope(repositories=REPOSITORIES, chart_digests=pins))
+    right, wrong = store.resolve("otel/obi", "0.12.0"), store.resolve("mirror/obi", "0.12.0")
+    assert isinstance(right, RemoteChart) and isinstance(wrong, RemoteChart)
+    assert store.fetched(right, archive, IndexEntry(digest, ())).name == "obi"
+    with pytest.raises(ValueError, match="the index says"):
+        store.fetched(right, archive, IndexEntry("0" * 64, ()))
+    with pytest.raises(ValueError, match="as pinned"):
+        store.fetched(wrong, archive)
+
+
+def test_a_pinned_chart_is_a_copy_that_its_source_cannot_change(tmp_path: Path) -> None:
+    top = write_chart(tmp_path / "store", **{"templates/x.yaml": "x", ".helmignore": "*.bak"})
+    private = tmp_path / "private"
+    private.mkdir()
+    store = ChartStore([tmp_path / "store"], Scope())
+    chart = resolved(store, "obi")
+    pinned = store.pin(chart, private)
+    assert pinned.path == private / "obi" and pinned.digest == chart.digest
+    (top / "templates" / "x.yaml").write_text("{{ now }}")
+    assert store.unchanged(pinned) and not store.unchanged(chart)
+    with pytest.raises(ValueError, match="changed while it was read"):
+        store.pin(chart, private)
 
 
 @pytest.mark.parametrize("version", ["", ">=0.1.0", "0.12", "^1.0.0", "1.0.0 || 2.0.0", "latest"])
