@@ -28,8 +28,8 @@ from obi_mcp.errors import (
     SyntaxDenied,
 )
 from obi_mcp.policy.model import Access
-from obi_mcp.toolsets.base import ToolCall, ToolResult, ToolSpec
-from obi_mcp.toolsets.registry import TOOLSETS, all_toolsets, listed_tools
+from obi_mcp.toolsets.base import SHARED, UNLISTED, ToolCall, ToolResult, ToolSpec
+from obi_mcp.toolsets.registry import ALL, TOOLSETS, all_toolsets, listed_tools
 from obi_mcp.toolsets.rendering import MAX_TEXT, render_answer, render_error
 from obi_mcp.toolsets.run import run_tool
 
@@ -59,39 +59,56 @@ def test_the_public_definitions_are_those_of_the_snapshots() -> None:
         assert path.read_text() == text, "run tests/snapshots/update.py"
 
 
-def test_the_list_of_tools_stays_small() -> None:
-    for level in Access:
-        listed = [tool.public(level) for tool in listed_tools(Settings(access=level))]
-        assert len(json.dumps({"tools": listed})) <= 20_000
+EVERY = listed_tools(Settings(access=Access.FULL, toolsets=(ALL,)))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_definition_is_complete(name: str) -> None:
-    tool = spec(name).public(Access.FULL)
-    jsonschema.Draft202012Validator.check_schema(tool["inputSchema"])
-    jsonschema.Draft202012Validator.check_schema(tool["outputSchema"])
-    assert tool["title"]
-    assert 1 <= tool["description"].count(". ") + 1 <= 3
-    assert tool["inputSchema"]["additionalProperties"] is False
-    assert all(entry["description"] for entry in tool["inputSchema"]["properties"].values())
-    assert set(tool["annotations"]) == {"readOnlyHint", "destructiveHint", "idempotentHint", "openWorldHint"}
+@pytest.mark.parametrize("tool", EVERY, ids=lambda tool: tool.name)
+def test_a_definition_is_complete(tool: ToolSpec) -> None:
+    public = tool.public(Access.FULL)
+    jsonschema.Draft202012Validator.check_schema(public["inputSchema"])
+    jsonschema.Draft202012Validator.check_schema(public["outputSchema"])
+    assert public["title"]
+    assert 1 <= public["description"].count(". ") + 1 <= 3
+    assert tool.input_schema["additionalProperties"] is False
+    assert set(tool.input_schema.get("required", ())) <= set(tool.input_schema["properties"])
 
 
-HINTS: list[tuple[str, Access, tuple[bool, bool, bool]]] = [
-    # tool, the server's level, (read-only, destructive, idempotent)
-    ("obi_kubectl", Access.READ_ONLY, (True, False, True)),
-    ("obi_kubectl", Access.NON_DESTRUCTIVE, (False, False, False)),
-    ("obi_kubectl", Access.FULL, (False, True, False)),
-    ("obi_helm", Access.FULL, (False, True, False)),
-    ("obi_command", Access.FULL, (True, False, True)),
-    ("obi_explain_command", Access.FULL, (True, False, True)),
+def test_every_argument_of_a_command_line_is_described() -> None:
+    assert all(entry["description"] for name in NAMES for entry in spec(name).input_schema["properties"].values())
+
+
+@pytest.mark.parametrize("tool", EVERY, ids=lambda tool: tool.name)
+def test_what_is_not_listed_of_a_schema_only_narrows_it(tool: ToolSpec) -> None:
+    listed, checked = tool.public(Access.FULL)["inputSchema"], tool.input_schema
+    assert without(checked, *UNLISTED) == {**listed, "properties": without(checked, *UNLISTED)["properties"]}
+    assert listed["properties"].keys() == checked["properties"].keys()
+    for name, shown in listed["properties"].items():
+        whole = checked["properties"][name]
+        assert shown.items() <= whole.items() or shown == without(whole, *UNLISTED)
+        left_out = whole.keys() - shown.keys() - UNLISTED
+        assert "description" not in left_out or whole["description"] == SHARED[name]
+        assert "default" not in left_out or whole["default"] is False
+        assert left_out <= {"description", "default"}
+
+
+def without(schema: Any, *words: str) -> Any:
+    return {word: value for word, value in schema.items() if word not in words}
+
+
+HINTS: list[tuple[str, Access, dict[str, bool]]] = [
+    # tool, the server's level, its hints; those that are not there have the protocol's defaults
+    ("obi_kubectl", Access.READ_ONLY, {"readOnlyHint": True, "destructiveHint": False}),
+    ("obi_kubectl", Access.NON_DESTRUCTIVE, {"readOnlyHint": False, "destructiveHint": False}),
+    ("obi_kubectl", Access.FULL, {"readOnlyHint": False, "destructiveHint": True}),
+    ("obi_helm", Access.FULL, {"readOnlyHint": False, "destructiveHint": True}),
+    ("obi_command", Access.FULL, {"readOnlyHint": True, "destructiveHint": False, "openWorldHint": False}),
+    ("obi_explain_command", Access.FULL, {"readOnlyHint": True, "destructiveHint": False, "openWorldHint": False}),
 ]
 
 
 @pytest.mark.parametrize(("name", "level", "hints"), HINTS)
-def test_hints_follow_from_the_access_level(name: str, level: Access, hints: tuple[bool, bool, bool]) -> None:
-    annotations = spec(name).public(level)["annotations"]
-    assert tuple(annotations[key] for key in ("readOnlyHint", "destructiveHint", "idempotentHint")) == hints
+def test_hints_follow_from_the_access_level(name: str, level: Access, hints: dict[str, bool]) -> None:
+    assert spec(name).public(level)["annotations"] == hints
 
 
 def test_schemas_show_the_limits_and_levels_of_the_settings() -> None:
@@ -123,15 +140,15 @@ BAD_ARGUMENTS: list[tuple[str, dict[str, Any], str, str]] = [
     ("an unknown one", {**GOOD, "namespce": "obi"}, "has no argument 'namespce'", "It takes command, stdin"),
     ("a misspelled one", {**GOOD, "timeout": 3}, "has no argument 'timeout'", "did you mean timeout_s?"),
     ("a long unknown one", {**GOOD, "x" * 10_000: 1}, "has no argument", "It takes command"),
-    ("none at all", {}, "needs the argument command", "beginning with kubectl"),
-    ("null", {"command": None}, "command of obi_kubectl is null", "beginning with kubectl"),
+    ("none at all", {}, "needs the argument command", "Beginning with kubectl"),
+    ("null", {"command": None}, "command of obi_kubectl is null", "Beginning with kubectl"),
     ("an optional null", {**GOOD, "stdin": None}, "stdin of obi_kubectl is null; leave it out", "Document"),
-    ("an empty command", {"command": ""}, "is empty", "beginning with kubectl"),
-    ("a list for text", {"command": ["kubectl", "get"]}, "must be of type string, not array", "beginning"),
-    ("a number for text", {"command": 7}, "must be of type string, not integer", "beginning"),
+    ("an empty command", {"command": ""}, "is empty", "Beginning with kubectl"),
+    ("a list for text", {"command": ["kubectl", "get"]}, "must be of type string, not array", "Beginning"),
+    ("a number for text", {"command": 7}, "must be of type string, not integer", "Beginning"),
     ("a 10 MB command", {"command": "kubectl " + "x" * 10_000_000}, "has 10,000,008 characters; at most 65,536", "b"),
     ("a 10 MB document", {**GOOD, "stdin": "x" * 10_000_000}, "has 10,000,000 characters; at most", "Document"),
-    ("half a surrogate pair", {"command": "kubectl get \ud800"}, "half a surrogate pair", "beginning"),
+    ("half a surrogate pair", {"command": "kubectl get \ud800"}, "half a surrogate pair", "Beginning"),
     ("a higher level", {**GOOD, "access": "root"}, "must be one of read-only, non-destructive, full", "lower"),
     ("text for a number", {**GOOD, "timeout_s": "3"}, "must be of type number, not string", "Seconds"),
     ("a bool for a number", {**GOOD, "timeout_s": True}, "must be of type number, not boolean", "Seconds"),

@@ -23,7 +23,8 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 
 
 def check_arguments(spec: ToolSpec, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The arguments, when they fit ``spec.input_schema``; only its ``type``, ``enum``, length and range words are used.
+    """The arguments, when they fit ``spec.input_schema``; its ``type``, ``enum``, ``items``, length and range words
+    are used.
 
     Raises: InvalidArgument.
     """
@@ -52,6 +53,9 @@ def _problem(value: Any, schema: Schema) -> str | None:
         return _length_problem(value, schema)
     if isinstance(value, int | float):
         return _range_problem(value, schema)
+    if isinstance(value, list) and "items" in schema:
+        problems = ((number, _problem(entry, schema["items"])) for number, entry in enumerate(value, 1))
+        return next((f"has an entry {number} that {problem}" for number, problem in problems if problem), None)
     return None
 
 

@@ -20,11 +20,26 @@ if TYPE_CHECKING:
 Schema = Mapping[str, Any]
 """A JSON Schema 2020-12 object."""
 
+UNLISTED = frozenset({"additionalProperties", "minLength", "maxLength", "minimum", "maximum", "pattern"})
+"""Words of input schemas that only narrow; they are checked, and not listed."""
+
+SHARED = {
+    "context": "Kubeconfig context; default: the current one.",
+    "namespace": "Default: all; for a change scope.default_namespace.",
+    "access": "A lower access level for this call.",
+    "timeout_s": "Seconds until the command is ended.",
+    "max_bytes": "Bytes of output; more is cut, and the answer says so.",
+    "wait_s": "Seconds that the rollout may take.",
+}
+"""Arguments that mean the same in every tool: the server's instructions explain them once."""
+
 
 class Road(Protocol):
     """The guarded road as tools see it: what ``Enforcer`` does."""
 
     async def run(self, call: Call, progress: Progress | None = None) -> Answer: ...
+
+    async def take_back(self, call: Call, progress: Progress | None = None) -> Answer: ...
 
     async def read(self, call: Call) -> Reading: ...
 
@@ -38,8 +53,6 @@ class Road(Protocol):
 @dataclass(frozen=True, slots=True)
 class Services:
     """What a tool may use. There is no other way to a cluster or a process.
-
-    async def take_back(self, call: Call, progress: Progress | None = None) -> Answer: ...
 
     ``capture``: the built-in receiver; None in a process that ends with its one call.
     """
@@ -95,21 +108,46 @@ class ToolSpec:
     """Other names by which it can be called; they are not listed."""
 
     def public(self, level: Access) -> dict[str, Any]:
-        """The tool as ``tools/list`` shows it, on a server of that access level; hints follow from what it can do."""
+        """The tool as ``tools/list`` shows it, on a server of that access level; hints follow from what it can do.
+
+        Every model pays for every word of it in every conversation: what is checked anyway, and told in a sentence when
+        it fails, is not listed.
+        """
         reach = min(level, self.reaches)
         return {
             "name": self.name,
             "title": self.title,
             "description": self.description,
-            "inputSchema": self.input_schema,
+            "inputSchema": _listed(self.input_schema),
             "outputSchema": self.output_schema,
             "annotations": {
                 "readOnlyHint": reach is Access.READ_ONLY,
                 "destructiveHint": reach is Access.FULL,
-                "idempotentHint": reach is Access.READ_ONLY,
-                "openWorldHint": self.open_world,
+                # Those that are left out have the protocol's defaults: not idempotent, which counts for writes only,
+                # and open to the world.
+                **({} if self.open_world else {"openWorldHint": False}),
             },
         }
+
+
+def _listed(schema: Schema) -> Schema:
+    """An input schema as it is listed: without what is checked anyway, and what is explained once for all tools.
+
+    INVARIANT: it takes everything that ``schema`` takes.
+    """
+    made = {word: value for word, value in schema.items() if word not in UNLISTED}
+    return {**made, "properties": {name: _argument(name, entry) for name, entry in schema["properties"].items()}}
+
+
+def _argument(name: str, schema: Schema) -> Schema:
+    said_once = schema.get("description") == SHARED.get(name)
+    return {
+        word: value
+        for word, value in schema.items()
+        if word not in UNLISTED
+        and not (word == "description" and said_once)
+        and not (word == "default" and value is False)
+    }
 
 
 class Toolset(Protocol):

@@ -13,7 +13,7 @@ from obi_mcp.config import Settings
 from obi_mcp.enforcer.model import Call
 from obi_mcp.errors import InvalidCommand
 from obi_mcp.policy.model import Access
-from obi_mcp.toolsets.base import Schema, Services, ToolCall, ToolResult, ToolSpec
+from obi_mcp.toolsets.base import SHARED, Schema, Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.rendering import render_answer, render_decision
 from obi_mcp.toolsets.schema import ANSWER, EXPLANATION
 
@@ -47,16 +47,14 @@ def _kubectl(settings: Settings) -> ToolSpec:
         name="obi_kubectl",
         title="Run kubectl for OBI",
         description=(
-            "Runs one kubectl command line about OBI (its pods, logs, metrics, configuration, rollouts), alone or "
-            f"piped through {_FILTERS}; there is no shell. "
-            "Only what is OBI's passes, and a refusal names what would be allowed. "
-            "Use obi_helm for releases, obi_explain_command to ask without running, and another tool for what is not "
-            "OBI's."
+            "Runs one kubectl command line about OBI (pods, logs, metrics, configuration, rollouts), alone or piped "
+            f"through {_FILTERS}; no shell. "
+            "Only what is OBI's passes; a refusal names what would. "
+            "For releases use obi_helm, to ask without running obi_explain_command."
         ),
         input_schema=_run_schema(
             settings,
-            "The command line, beginning with kubectl. Example: "
-            "kubectl get pods -A -o json | jq -r '.items[].metadata.name'",
+            "Beginning with kubectl, like: kubectl get pods -A -o json | jq -r '.items[].metadata.name'",
             "Document for `-f -`: YAML or JSON, each object with its namespace.",
         ),
         output_schema=ANSWER,
@@ -71,14 +69,13 @@ def _helm(settings: Settings) -> ToolSpec:
         title="Run helm for OBI",
         description=(
             "Runs one helm command line about OBI's releases (list, status, history, get, template, install, "
-            f"upgrade), alone or piped through {_FILTERS}; there is no shell. "
-            "Charts come from the server's chart store or configured repositories, values from `--set` or "
-            "`--values -`. "
-            "Use obi_kubectl for the objects of a release, obi_explain_command to ask without running."
+            "upgrade), alone or piped as in obi_kubectl. "
+            "Charts come from the server's store or configured repositories, values from `--set` or `--values -`. "
+            "For a release's objects use obi_kubectl."
         ),
         input_schema=_run_schema(
             settings,
-            "The command line, beginning with helm. Example: helm status obi -n observability",
+            "Beginning with helm, like: helm status obi -n observability",
             "Values for `--values -`: YAML.",
         ),
         output_schema=ANSWER,
@@ -92,9 +89,8 @@ def _obi(settings: Settings) -> ToolSpec:
         name="obi_command",
         title="Validate or migrate OBI's configuration",
         description=(
-            "Runs `obi config validate -` or `obi config migrate -` on a configuration given in stdin, and nothing "
-            "else. "
-            "Use it before a configuration is written to a ConfigMap with obi_kubectl."
+            "Runs `obi config validate -` or `obi config migrate -` on the configuration in stdin. "
+            "Use it before one is written with obi_kubectl."
         ),
         input_schema=_run_schema(
             settings,
@@ -109,19 +105,18 @@ def _obi(settings: Settings) -> ToolSpec:
 
 def _explain(settings: Settings) -> ToolSpec:
     properties = {
-        "command": _command("The command line, beginning with kubectl, helm or obi."),
-        "stdin": _stdin(settings, "The document that would go with it."),
+        "command": _command("Beginning with kubectl, helm or obi."),
+        "stdin": _stdin(settings, "Document that would go with it."),
         "context": _context(),
         "access": _access(settings),
     }
     return ToolSpec(
         name="obi_explain_command",
-        title="Explain what the policy says of a command",
+        title="Explain a command",
         description=(
-            "Says whether a kubectl, helm or obi command line would be allowed, by which rule, what would be added or "
-            "checked, and what would be allowed instead; runs nothing and needs no cluster. "
-            "Use it to plan a change or to repair a refused command; to run the command use obi_kubectl, obi_helm or "
-            "obi_command."
+            "Says whether a kubectl, helm or obi command line would be allowed, by which rule, what would be added and "
+            "checked, or what would be allowed instead; runs nothing. "
+            "Use it to plan a change or to repair a refused command."
         ),
         input_schema=_object(properties),
         output_schema=EXPLANATION,
@@ -147,14 +142,14 @@ def _run_schema(settings: Settings, command: str, stdin: str) -> Schema:
             "access": _access(settings),
             "timeout_s": {
                 "type": "number",
-                "description": "Seconds until the command is ended.",
+                "description": SHARED["timeout_s"],
                 "minimum": 0.1,
                 "maximum": limits.max_timeout_s,
                 "default": limits.timeout_s,
             },
             "max_bytes": {
                 "type": "integer",
-                "description": "Bytes of output; more is cut, and the answer says so.",
+                "description": SHARED["max_bytes"],
                 "minimum": 1,
                 "maximum": limits.max_max_bytes,
                 "default": limits.max_bytes,
@@ -174,7 +169,7 @@ def _stdin(settings: Settings, description: str) -> Schema:
 def _context() -> Schema:
     return {
         "type": "string",
-        "description": "Kubeconfig context; default: the current one.",
+        "description": SHARED["context"],
         "minLength": 1,
         "maxLength": 253,
     }
@@ -183,7 +178,7 @@ def _context() -> Schema:
 def _access(settings: Settings) -> Schema:
     return {
         "type": "string",
-        "description": "A lower access level for this call.",
+        "description": SHARED["access"],
         "enum": [level.label for level in Access if level <= settings.access],
         "default": settings.access.label,
     }

@@ -34,15 +34,15 @@ def config_spec(plans: Plans) -> ToolSpec:
 
     own: dict[str, Schema] = {
         **_NAMED,
-        "config": {"type": "string", "maxLength": MAX_CONFIG, "description": "The whole new YAML."},
-        "patch": {"type": "object", "description": "A JSON merge patch; comments stay."},
+        "config": {"type": "string", "maxLength": MAX_CONFIG, "description": "Whole new YAML."},
+        "patch": {"type": "object", "description": "JSON merge patch."},
     }
     return ToolSpec(
         name=CONFIG,
-        title="Read or change OBI's configuration in a cluster",
+        title="OBI's configuration in a cluster",
         description=(
-            "Without config and patch: reads it. With one: a plan, after validation; called again with plan_id it "
-            "writes, restarts the pods, and takes it back if they do not become ready."
+            "Without config and patch: reads it. With one: a validated plan; called again with plan_id it writes, "
+            "restarts the pods, and takes it back if they do not become ready."
         ),
         input_schema=arguments({**own, **SECOND_CALL}),
         output_schema=either("config_map", "plan_id"),
@@ -57,13 +57,13 @@ def upgrade_spec(plans: Plans) -> ToolSpec:
     async def run(services: Services, call: ToolCall) -> ToolResult:
         return await plan_or_carry_out(plans, UPGRADE, services, call, _plan_upgrade)
 
-    own: dict[str, Schema] = {**_NAMED, "version": {"type": "string", "maxLength": 128, "description": "An image tag."}}
+    own: dict[str, Schema] = {**_NAMED, "version": {"type": "string", "maxLength": 128, "description": "Image tag."}}
     return ToolSpec(
         name=UPGRADE,
         title="Upgrade OBI in a cluster",
         description=(
-            "Plans another version of OBI's DaemonSet and what its configuration needs for it; called again with "
-            "plan_id it rolls out, and back if the pods do not become ready. For a Helm release use obi_helm."
+            "Plans another version of OBI's DaemonSet; called again with plan_id it rolls out, and back if the pods "
+            "do not become ready. For a Helm release use obi_helm."
         ),
         input_schema=arguments({**own, **SECOND_CALL}),
         output_schema=result("plan_id", "string", changes={"type": "array"}, applied={"type": "boolean"}),

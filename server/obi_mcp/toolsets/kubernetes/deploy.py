@@ -52,15 +52,15 @@ def deploy_spec(settings: Settings, plans: Plans) -> ToolSpec:
         "context": PLACE["context"],
         "mode": mode,
         **INSTALL,
-        "deployment": {"type": "string", "maxLength": 253, "description": "sidecar: beside whose containers."},
-        "open_port": {"type": "string", "maxLength": 512, "description": "sidecar: ports of the application."},
+        "deployment": {"type": "string", "maxLength": 253, "description": "For a sidecar."},
+        "open_port": {"type": "string", "maxLength": 512, "description": "For a sidecar."},
     }
     return ToolSpec(
         name=DEPLOY,
         title="Deploy OBI to a cluster",
         description=(
-            "First call: a plan with the server-side diff and an id; nothing is written. Second call with plan_id: "
-            "applies exactly that, waits for the rollout, takes it back if it fails. Use obi_k8s_preflight before."
+            "First call: a plan with the server-side diff and an id; nothing is written. Called again with plan_id: "
+            "applies exactly that, waits, and takes it back if it fails. Use obi_k8s_preflight before."
         ),
         input_schema=arguments({**own, **SECOND_CALL}),
         output_schema=result("plan_id", "string", changes={"type": "array"}, applied={"type": "boolean"}),
@@ -81,8 +81,8 @@ def undeploy_spec(plans: Plans) -> ToolSpec:
         name=UNDEPLOY,
         title="Remove an OBI deployment",
         description=(
-            "Removes what obi_k8s_deploy made under that name, and nothing else; what stays is listed. First call: a "
-            "plan; second call with plan_id: does it. For a Helm release use obi_helm `helm uninstall`."
+            "Removes what obi_k8s_deploy made under that name, and nothing else, by a plan as there. "
+            "For a Helm release use obi_helm."
         ),
         input_schema=arguments({**own, **SECOND_CALL}),
         output_schema=result("plan_id", "string", changes={"type": "array"}, applied={"type": "boolean"}),

@@ -23,15 +23,15 @@ def spec() -> ToolSpec:
         name=NAME,
         title="Status of OBI in many clusters",
         description=(
-            "Shows OBI's DaemonSets of several contexts in parallel, unreachable ones named with the reason. For one "
-            "cluster use obi_k8s_status."
+            "Shows OBI's DaemonSets of several contexts at once, unreachable ones with the reason. For one use "
+            "obi_k8s_status."
         ),
         input_schema=arguments(
             {
                 "contexts": {
                     "type": "array",
                     "items": {"type": "string"},
-                    "description": "Default: all of scope.contexts.",
+                    "description": "Default: all allowed.",
                 },
                 "namespace": PLACE["namespace"],
                 "timeout_s": {"type": "integer", "minimum": 1, "maximum": 60, "default": DEFAULT_TIMEOUT_S},

@@ -13,7 +13,7 @@ from obi_mcp.obi.capabilities import Feature, needed
 from obi_mcp.obi.config import validate
 from obi_mcp.obi.manifests.install import REPOSITORY, VERSION, Environment, Format, Install
 from obi_mcp.policy.yaml_writer import to_yaml
-from obi_mcp.toolsets.base import Schema, Services, ToolCall, ToolResult, ToolSpec
+from obi_mcp.toolsets.base import SHARED, Schema, Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.kubernetes.place import name
 from obi_mcp.toolsets.kubernetes.schema import arguments, result
 
@@ -30,22 +30,23 @@ _PORTS = re.compile(r"\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*")
 _TEXT: Schema = {"type": "string", "maxLength": 512}
 _PORT: Schema = {"type": "integer", "minimum": 1, "maximum": 65535}
 
-
+FEATURES: Schema = {
+    "type": "array",
+    "items": {"type": "string"},
+    "default": ["application"],
+    "description": "As in obi_k8s_generate_daemonset.",
+}
 INSTALL: dict[str, Schema] = {
     "environment": {"type": "string", "enum": [str(entry) for entry in Environment], "default": "production"},
-    "features": {
-        "type": "array",
-        "items": {"type": "string", "enum": [str(feature) for feature in Feature]},
-        "default": ["application"],
-    },
+    "features": FEATURES,
     "name": {"type": "string", "maxLength": 63, "default": "obi"},
-    "namespace": {"type": "string", "maxLength": 63},
-    "image": {**_TEXT, "default": REPOSITORY},
+    "namespace": {"type": "string", "maxLength": 63, "description": SHARED["namespace"]},
+    "image": {**_TEXT, "description": "Default: upstream's."},
     "version": {**_TEXT, "default": VERSION},
-    "otlp_endpoint": {**_TEXT, "description": "URL; ${HOST_IP} is the node."},
+    "otlp_endpoint": {**_TEXT, "description": "URL; ${HOST_IP}: the node."},
     "prometheus_port": {**_PORT, "default": 9090},
     "privileged": {"type": "boolean", "default": False},
-    "config": {"type": "string", "maxLength": MAX_CONFIG, "description": "OBI's own YAML, instead of a made one."},
+    "config": {"type": "string", "maxLength": MAX_CONFIG, "description": "OBI's YAML; default: made for the features."},
     "k8s_cache": {"type": "boolean", "default": False},
     "service_monitor": {"type": "boolean", "default": False},
 }
@@ -56,17 +57,22 @@ def daemonset_spec(settings: Settings) -> ToolSpec:
     """The tool for OBI on every node."""
     properties: dict[str, Schema] = {
         **INSTALL,
+        "features": {
+            "type": "array",
+            "items": {"type": "string", "enum": [str(feature) for feature in Feature]},
+            "default": ["application"],
+        },
         "format": {"type": "string", "enum": [str(form) for form in Format], "default": "yaml"},
     }
     return ToolSpec(
         name=DAEMONSET,
-        title="Write manifests for OBI on every node",
+        title="Manifests for OBI on every node",
         description=(
-            "Writes Namespace, ServiceAccount, RBAC, ConfigMap, DaemonSet and Service for OBI, with the least "
-            "capabilities for the features; applies nothing. Apply the YAML with obi_kubectl `kubectl apply -f -`."
+            "Writes the manifests of an OBI DaemonSet with the least capabilities for the features; applies nothing. "
+            "To install use obi_k8s_deploy."
         ),
         input_schema=arguments(properties),
-        output_schema=result("files", "object", notes={"type": "array"}),
+        output_schema=result("files", "object"),
         run=_run_daemonset,
         open_world=False,
     )
@@ -77,8 +83,8 @@ def sidecar_spec(settings: Settings) -> ToolSpec:
     properties: dict[str, Schema] = {
         "deployment": {"type": "string", "maxLength": 253, "minLength": 1},
         "namespace": {"type": "string", "maxLength": 63, "minLength": 1},
-        "open_port": {**_TEXT, "description": "Ports of the application: 8080 or 80,8000-8999."},
-        "image": {**_TEXT, "default": REPOSITORY},
+        "open_port": {**_TEXT, "description": "Like 80,8000-8999."},
+        "image": {**_TEXT, "description": "Default: upstream's."},
         "version": {**_TEXT, "default": VERSION},
         "otlp_endpoint": _TEXT,
         "prometheus_port": _PORT,
@@ -86,13 +92,13 @@ def sidecar_spec(settings: Settings) -> ToolSpec:
     }
     return ToolSpec(
         name=SIDECAR,
-        title="Write the patch that adds OBI as a sidecar",
+        title="Patch for OBI as a sidecar",
         description=(
-            "Writes the strategic merge patch that puts OBI beside the containers of one Deployment, and the command "
-            "that applies it; applies nothing. For whole nodes use obi_k8s_generate_daemonset."
+            "Writes the patch that puts OBI beside the containers of one Deployment, and the command for it; applies "
+            "nothing. For whole nodes use obi_k8s_generate_daemonset."
         ),
         input_schema=arguments(properties, ("deployment", "namespace", "open_port")),
-        output_schema=result("files", "object", command={"type": "string"}, notes={"type": "array"}),
+        output_schema=result("files", "object", command={"type": "string"}),
         run=_run_sidecar,
         open_world=False,
     )
@@ -107,7 +113,7 @@ async def _run_daemonset(services: Services, call: ToolCall) -> ToolResult:
     notes = judged(install)
     form = Format(given.get("format", "yaml"))
     files = render(install, form)
-    if form in {Format.ARGOCD, Format.FLUX}:
+    if form in {Format.ARGOCD, Format.FLUX, Format.HELMRELEASE}:
         notes.append(f"replace {PLACEHOLDER.url} by the repository that holds the folder {PLACEHOLDER.path}/")
     if install.namespace not in services.settings.scope.namespaces:
         notes.append(f"{install.namespace} is not in scope.namespaces: this server would refuse to apply it")
@@ -131,14 +137,11 @@ async def _run_sidecar(services: Services, call: ToolCall) -> ToolResult:
 
 def requested_install(services: Services, given: Mapping[str, Any]) -> Install:
     """The installation that these arguments ask for. Raises: InvalidArgument."""
-    features = tuple(dict.fromkeys(Feature(text) for text in given.get("features", ["application"])))
-    if not features:
-        raise InvalidArgument("features is empty", "name at least one, such as application")
     return Install(
         name=name(given.get("name", "obi"), "name"),
         namespace=name(given.get("namespace", services.settings.scope.default_namespace), "namespace"),
         environment=Environment(given.get("environment", "production")),
-        features=features,
+        features=requested_features(given),
         repository=given.get("image", REPOSITORY),
         version=_version(given),
         otlp_endpoint=given.get("otlp_endpoint"),
@@ -148,6 +151,18 @@ def requested_install(services: Services, given: Mapping[str, Any]) -> Install:
         cache=given.get("k8s_cache", False),
         service_monitor=given.get("service_monitor", False),
     )
+
+
+def requested_features(given: Mapping[str, Any]) -> tuple[Feature, ...]:
+    """The features that these arguments name. Raises: InvalidArgument."""
+    named = list(dict.fromkeys(given.get("features", ["application"])))
+    known = ", ".join(Feature)
+    if not named:
+        raise InvalidArgument("features is empty", f"name at least one of {known}")
+    for text in named:
+        if text not in set(Feature):
+            raise InvalidArgument(f"{str(text)[:80]!r} is no feature", f"name some of {known}")
+    return tuple(Feature(text) for text in named)
 
 
 def requested_sidecar(given: Mapping[str, Any]) -> Sidecar:

@@ -26,8 +26,8 @@ _SINCE = re.compile(r"(?:[0-9]{1,6}(?:ms|s|m|h)){1,3}")
 
 _FILTER: dict[str, Schema] = {
     "tail": {"type": "integer", "minimum": 1, "maximum": MAX_TAIL, "default": DEFAULT_TAIL, "description": "Per pod."},
-    "since": {"type": "string", "maxLength": 24, "description": "15m, 2h"},
-    "level": {"type": "string", "enum": list(LEVELS), "description": "This and worse."},
+    "since": {"type": "string", "maxLength": 24, "description": "15m"},
+    "level": {"type": "string", "enum": list(LEVELS), "description": "And worse."},
     "grep": {"type": "string", "maxLength": 200, "description": "Literal text."},
     "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
 }
@@ -40,11 +40,10 @@ def all_spec() -> ToolSpec:
         name=ALL,
         title="Logs of all OBI pods",
         description=(
-            "Reads the logs of all OBI pods: patterns with counts, or lines merged by time. "
-            "For one pod use obi_k8s_get_pod_logs."
+            "Logs of all OBI pods: patterns with counts, or lines merged by time. For one pod use obi_k8s_get_pod_logs."
         ),
         input_schema=arguments({**PLACE, "show": mode, **_FILTER}),
-        output_schema=result("pods", "integer", patterns={"type": "array"}, lines={"type": "array"}),
+        output_schema=result("patterns", "array", lines={"type": "array"}),
         run=_run_all,
     )
 
@@ -53,14 +52,14 @@ def one_spec() -> ToolSpec:
     """The tool for one pod."""
     pod: dict[str, Schema] = {
         "pod": {"type": "string", "minLength": 1, "maxLength": 253},
-        "previous": {"type": "boolean", "default": False, "description": "Of the container that ended before."},
+        "previous": {"type": "boolean", "default": False, "description": "Of the last container."},
     }
     return ToolSpec(
         name=ONE,
         title="Log of one OBI pod",
-        description="Reads the log of one OBI pod as records. For all of them use obi_k8s_logs.",
+        description="The log of one OBI pod as records. For all use obi_k8s_logs.",
         input_schema=arguments({**PLACE, **pod, **_FILTER}, ("pod",)),
-        output_schema=result("pods", "integer", lines={"type": "array"}),
+        output_schema=result("lines", "array"),
         run=_run_one,
     )
 

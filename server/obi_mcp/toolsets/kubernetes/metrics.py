@@ -29,18 +29,18 @@ def spec() -> ToolSpec:
         name=NAME,
         title="Metrics of all OBI pods",
         description=(
-            "Scrapes every OBI pod through the API server and merges: totals, histograms by bucket, per node, and pods "
-            "out of line. For one pod's raw text use obi_kubectl `kubectl get --raw …/proxy/metrics`."
+            "Scrapes every OBI pod and merges: totals, histograms by bucket, per node, outliers. For one pod's text "
+            "use obi_kubectl `kubectl get --raw …/proxy/metrics`."
         ),
         input_schema=arguments(
             {
                 **PLACE,
-                "metrics": {"type": "array", "items": {"type": "string"}, "description": "Prefixes of names."},
+                "metrics": {"type": "array", "items": {"type": "string"}, "description": "Prefixes."},
                 "per_node": {"type": "boolean", "default": False},
                 "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
             }
         ),
-        output_schema=result("metrics", "array", unread={"type": "array"}, outliers={"type": "array"}),
+        output_schema=result("metrics", "array", outliers={"type": "array"}),
         run=run,
     )
 

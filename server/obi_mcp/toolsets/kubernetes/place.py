@@ -8,14 +8,14 @@ from typing import Any
 
 from obi_mcp.enforcer.model import Call
 from obi_mcp.errors import InvalidArgument
-from obi_mcp.toolsets.base import Schema, ToolCall
+from obi_mcp.toolsets.base import SHARED, Schema, ToolCall
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _CONTEXT = re.compile(r"[^\s'\"\\|&;<>$`(){}\[\]*?!#~]{1,253}")
 
 PLACE: dict[str, Schema] = {
-    "context": {"type": "string", "description": "Kubeconfig context.", "minLength": 1, "maxLength": 253},
-    "namespace": {"type": "string", "description": "Default: all.", "minLength": 1, "maxLength": 63},
+    "context": {"type": "string", "description": SHARED["context"], "minLength": 1, "maxLength": 253},
+    "namespace": {"type": "string", "description": SHARED["namespace"], "minLength": 1, "maxLength": 63},
 }
 
 

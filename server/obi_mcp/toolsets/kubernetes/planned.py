@@ -6,15 +6,21 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from obi_mcp.errors import InvalidArgument, ProgramFailed
-from obi_mcp.toolsets.base import Schema, Services, ToolCall, ToolResult
+from obi_mcp.toolsets.base import SHARED, Schema, Services, ToolCall, ToolResult
 from obi_mcp.toolsets.kubernetes.carry_out import carry_out
 from obi_mcp.toolsets.kubernetes.plan import Plan, Plans
 
 DEFAULT_WAIT_S = 120
 MAX_WAIT_S = 900
 SECOND_CALL: dict[str, Schema] = {
-    "plan_id": {"type": "string", "maxLength": 64, "description": "Of a plan that is to be carried out; nothing else."},
-    "wait_s": {"type": "integer", "minimum": 1, "maximum": MAX_WAIT_S, "default": DEFAULT_WAIT_S},
+    "plan_id": {"type": "string", "maxLength": 64, "description": "Carries it out; alone."},
+    "wait_s": {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": MAX_WAIT_S,
+        "default": DEFAULT_WAIT_S,
+        "description": SHARED["wait_s"],
+    },
 }
 Make = Callable[[Services, ToolCall], Awaitable[Plan | ToolResult]]
 

@@ -6,10 +6,10 @@ import asyncio
 from typing import Any
 
 from obi_mcp.errors import NotFound, ObiMcpError
-from obi_mcp.obi.capabilities import Feature
 from obi_mcp.obi.findings import Finding, Severity, findings_text, worst_first
 from obi_mcp.obi.preflight import namespace_finding, node_findings, rights_findings
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
+from obi_mcp.toolsets.kubernetes.generate import FEATURES, requested_features
 from obi_mcp.toolsets.kubernetes.place import PLACE, Place
 from obi_mcp.toolsets.kubernetes.schema import arguments, result
 from obi_mcp.toolsets.kubernetes.survey import survey
@@ -31,19 +31,10 @@ def spec() -> ToolSpec:
         name=NAME,
         title="Can OBI run in this cluster",
         description=(
-            "Looks at kernels, architectures, platform, taints, Pod Security, this server's rights, and what OBI or "
-            "Beyla is there already; writes nothing. Use it before a deployment, obi_k8s_verify_deployment after it."
+            "Looks at kernels, platform, taints, Pod Security, this server's rights, and OBI or Beyla that is there. "
+            "Use it before a deployment, obi_k8s_verify_deployment after it."
         ),
-        input_schema=arguments(
-            {
-                **PLACE,
-                "features": {
-                    "type": "array",
-                    "items": {"type": "string", "enum": [str(feature) for feature in Feature]},
-                    "default": ["application"],
-                },
-            }
-        ),
+        input_schema=arguments({**PLACE, "features": FEATURES}),
         output_schema=result("ready", "boolean", findings={"type": "array"}),
         run=run,
     )
@@ -53,7 +44,7 @@ async def run(services: Services, call: ToolCall) -> ToolResult:
     """All findings; ready unless one is an error."""
     place = Place.of(NAME, call)
     namespace = place.namespace or services.settings.scope.default_namespace
-    features = tuple(Feature(text) for text in call.arguments.get("features", ["application"]))
+    features = requested_features(call.arguments)
     nodes, space, rights, there = await asyncio.gather(
         services.enforcer.read(place.call("kubectl get nodes -o json")),
         _namespace(services, place, namespace),

@@ -14,18 +14,11 @@ def arguments(properties: dict[str, Schema], required: tuple[str, ...] = ()) -> 
 
 
 def result(field: str, kind: str, **more: Schema) -> Schema:
-    """The output schema of a tool whose answer is in ``field``; a failure has code, message and hint instead."""
-    return {
-        "type": "object",
-        "properties": {field: {"type": kind}, **more, "code": {"type": "string"}},
-        "anyOf": [{"required": [field]}, {"required": ["code", "message", "hint"]}],
-    }
+    """The output schema of a tool whose answer is in ``field``; a failure has code, message and hint instead, so that
+    nothing is required."""
+    return {"type": "object", "properties": {field: {"type": kind}, **more}}
 
 
 def either(*fields: str) -> Schema:
     """The output schema of a tool whose answer has one of these texts, by what was asked."""
-    return {
-        "type": "object",
-        "properties": {field: {"type": "string"} for field in fields},
-        "anyOf": [*({"required": [field]} for field in fields), {"required": ["code", "message", "hint"]}],
-    }
+    return {"type": "object", "properties": {field: {"type": "string"} for field in fields}}

@@ -21,14 +21,14 @@ def spec() -> ToolSpec:
         name=NAME,
         title="Status of OBI in a cluster",
         description=(
-            "Shows OBI's DaemonSets: rollout, pods by node, restarts, versions, and nodes without OBI and why. "
-            "Use obi_k8s_verify_deployment for a verdict."
+            "Shows OBI's DaemonSets: rollout, pods by node, restarts, versions, nodes without OBI and why. "
+            "For a verdict use obi_k8s_verify_deployment."
         ),
         input_schema=arguments(
             {
                 **PLACE,
                 "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
-                "cursor": {"type": "string", "maxLength": 12, "description": "next_cursor of the page before."},
+                "cursor": {"type": "string", "maxLength": 12, "description": "next_cursor of the last page."},
             }
         ),
         output_schema=result("workloads", "array"),

@@ -38,7 +38,7 @@ def spec() -> ToolSpec:
         title="Verify OBI in a cluster",
         description=(
             "Says whether OBI runs on every node and telemetry comes out, or what is wrong, with evidence and the next "
-            "step. Exit code 1 in `obi-mcp call` if something is."
+            "step."
         ),
         input_schema=arguments(PLACE),
         output_schema=result("verdict", "string", healthy={"type": "boolean"}, findings={"type": "array"}),

@@ -40,10 +40,10 @@ def _status() -> ToolSpec:
     return ToolSpec(
         name="obi_get_status",
         title="Status of OBI on this host",
-        description="Whether OBI runs on this host, its version, use, exporters, metrics and last errors. For a "
-        "cluster use obi_k8s_status.",
+        description="Whether OBI runs on this host: version, use, exporters, last errors. For a cluster use "
+        "obi_k8s_status.",
         input_schema=_takes(),
-        output_schema=_gives(state=_TEXT, pid="integer", exporters="array"),
+        output_schema=_gives(state=_TEXT, pid="integer"),
         run=looking.run_status,
         open_world=False,
     )
@@ -54,21 +54,21 @@ def _deploy() -> ToolSpec:
         name="obi_deploy_local",
         aliases=("obi_local_deploy",),
         title="Start OBI on this host",
-        description="Starts the OBI program of this host after checking kernel, rights and configuration, and waits "
-        "until it is ready. Give config, or say what to look at. To change it later use obi_update_config.",
+        description="Checks kernel, rights and configuration, starts OBI and waits until it is ready. Give config, or "
+        "what to look at. To change it later use obi_update_config.",
         input_schema=_takes(
             config=_config("OBI's configuration (YAML)"),
-            config_path=_text("A file with it"),
-            open_port=_text("Ports of the application, like 8080,9000-9010", pattern=r"^[0-9]{1,5}([-,][0-9]{1,5})*$"),
-            executable_name=_text("Name of its program", maxLength=200, pattern="^[A-Za-z0-9._/-]+$"),
+            config_path=_text(),
+            open_port=_text("The application's: 8080,9000-9010", pattern=r"^[0-9]{1,5}([-,][0-9]{1,5})*$"),
+            executable_name=_text("The application's", maxLength=200, pattern="^[A-Za-z0-9._/-]+$"),
             network={"type": "boolean", "description": "Network flows, too"},
-            otlp_endpoint=_text("Collector, like http://127.0.0.1:4318"),
-            capture={"type": "boolean", "description": "Send to this server, for analysis"},
+            otlp_endpoint=_text("http://127.0.0.1:4318"),
+            capture={"type": "boolean", "description": "Send to this server"},
             env=_ENV,
             timeout_s={"type": "number", "minimum": 1, "maximum": 120, "default": 20, "description": "Wait so long"},
-            dry_run={"type": "boolean", "description": "Only say what would run"},
+            dry_run={"type": "boolean", "description": "Start nothing"},
         ),
-        output_schema=_gives(pid="integer", ready="boolean", lines="array", findings="array"),
+        output_schema=_gives(pid="integer", ready="boolean", findings="array"),
         run=deploy.run_deploy,
         needs=Access.NON_DESTRUCTIVE,
         reaches=Access.NON_DESTRUCTIVE,
@@ -81,7 +81,7 @@ def _stop() -> ToolSpec:
         name="obi_stop",
         aliases=("obi_local_stop",),
         title="Stop OBI on this host",
-        description="Ends the OBI that this server started, or another process shown to be OBI: TERM, then KILL.",
+        description="Ends the OBI that this server started, or another shown to be OBI.",
         input_schema=_takes(
             pid={"type": "integer", "minimum": 2, "description": "Another OBI process"},
             timeout_s={"type": "number", "minimum": 0, "maximum": 60, "default": 12, "description": "Until KILL"},
@@ -98,7 +98,7 @@ def _get_config() -> ToolSpec:
     return ToolSpec(
         name="obi_get_config",
         title="OBI's configuration in use",
-        description="The configuration of OBI on this host: each value and where it is from, secrets masked.",
+        description="The configuration of OBI on this host: each value and its source.",
         input_schema=_takes(defaults={"type": "boolean", "description": "Defaults, too"}),
         output_schema=_gives(path=_TEXT, text=_TEXT, values="object"),
         run=configuration.run_get,
@@ -110,13 +110,13 @@ def _update_config() -> ToolSpec:
     return ToolSpec(
         name="obi_update_config",
         title="Change OBI's configuration",
-        description="Merges a change into the configuration of OBI on this host, shows the difference and starts OBI "
-        "with it. A change that is wrong, or that OBI does not take, is undone.",
+        description="Merges a change into the configuration of OBI on this host and restarts it. A change that OBI "
+        "does not take is undone.",
         input_schema=_takes(
             ("patch",),
-            patch={"type": "object", "description": "JSON merge patch: null removes a key"},
+            patch={"type": "object", "description": "JSON merge patch"},
             restart={"type": "string", "enum": ["auto", "never"], "default": "auto", "description": "If it runs"},
-            dry_run={"type": "boolean", "description": "Only show the difference"},
+            dry_run={"type": "boolean", "description": "Write nothing"},
         ),
         output_schema=_gives(changed="boolean", diff=_TEXT, restarted="boolean"),
         run=configuration.run_update,
@@ -130,11 +130,11 @@ def _validate() -> ToolSpec:
     return ToolSpec(
         name="obi_validate_config",
         title="Validate OBI's configuration",
-        description="Names what is wrong with a configuration of OBI: line, key, nearest known key, and what OBI would "
-        "do. Without arguments: the one in use.",
+        description="Names what is wrong with a configuration of OBI: line, key, nearest key, what OBI would do. "
+        "Without arguments: the one in use.",
         input_schema=_takes(
             config=_config("YAML, v1 or v2"),
-            config_path=_text("A file with it"),
+            config_path=_text(),
             env=_ENV,
             program={"type": "string", "enum": ["obi", "beyla"], "description": "Default: the installed one"},
         ),
@@ -148,10 +148,10 @@ def _migrate() -> ToolSpec:
     return ToolSpec(
         name="obi_migrate_config",
         title="Migrate OBI's configuration",
-        description="Rewrites a configuration in its next form (v1 to v2, Beyla to OBI) and lists what cannot move.",
+        description="Rewrites a configuration (v1 to v2, Beyla to OBI) and lists what cannot move.",
         input_schema=_takes(
             config=_config("YAML"),
-            config_path=_text("A file with it"),
+            config_path=_text(),
             source={"type": "string", "enum": ["auto", "v1", "beyla", "ts-obi-mcp"], "description": "What it is"},
             env=_ENV,
         ),
@@ -165,7 +165,7 @@ def _logs() -> ToolSpec:
     return ToolSpec(
         name="obi_get_logs",
         title="Log of OBI on this host",
-        description="The last lines of OBI's log on this host as records; flows and spans that it prints are in it.",
+        description="The last lines of OBI's log on this host as records, flows and spans in it.",
         input_schema=_takes(
             level={"type": "string", "enum": [level.lower() for level in LEVELS], "description": "And worse"},
             kind={"type": "string", "enum": ["log", "flow", "span", "other"], "description": "Only these"},
@@ -181,7 +181,7 @@ def _logs() -> ToolSpec:
 
 # --- schemas ---
 
-_ENV: Schema = {"type": "object", "description": "OBI's variables"}
+_ENV: Schema = {"type": "object"}
 
 
 def _takes(required: tuple[str, ...] = (), **properties: Schema) -> Schema:
@@ -194,8 +194,9 @@ def _gives(**types: str) -> Schema:
     return {"type": "object", "properties": {name: {"type": kind} for name, kind in types.items()}}
 
 
-def _text(description: str, **words: Any) -> Schema:
-    return {"type": "string", "description": description, **({"maxLength": 4096} | words)}
+def _text(description: str = "", **words: Any) -> Schema:
+    said = {"description": description} if description else {}
+    return {"type": "string", **said, **({"maxLength": 4096} | words)}
 
 
 def _config(description: str) -> Schema:
