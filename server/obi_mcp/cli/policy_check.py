@@ -19,10 +19,13 @@ from obi_mcp.errors import InvalidArgument
 from obi_mcp.policy.model import Access
 
 if TYPE_CHECKING:
+    from io import BufferedIOBase
+
     from obi_mcp.policy.engine import Policy
 
 DENIED = 3
 USAGE = 2
+_READ_BYTES = 65_536
 LEVELS = tuple(level.label for level in Access)
 TITLE = "obi-mcp policy check"
 
@@ -74,9 +77,7 @@ def check(argv: Sequence[str]) -> int:
     for one in judged:
         seen.add(one.effect)
         lines = [json.dumps(one.decision)] if args.output == "json" else list(_lines(one, many=many))
-        # A reader may wait for this answer before it sends the next line.
         sys.stdout.write("\n".join(lines) + "\n")
-        sys.stdout.flush()
     if args.batch and args.output == "json":
         return USAGE if "error" in seen else 0
     return _code(seen)
@@ -114,9 +115,9 @@ def _plain(text: str, policy: Policy, access: Access) -> Iterator[Judged]:
             yield Judged(command, policy.decide(command, access=access).as_json(), number)
 
 
-def _batch(stream: Iterable[bytes], policy: Policy, access: Access) -> Iterator[Judged]:
+def _batch(stream: BufferedIOBase, policy: Policy, access: Access) -> Iterator[Judged]:
     """One decision for every line that is not blank, in order."""
-    for number, line in enumerate(stream, 1):
+    for number, line in enumerate(_answered_lines(stream), 1):
         if not line.strip():
             continue
         try:
@@ -125,6 +126,20 @@ def _batch(stream: Iterable[bytes], policy: Policy, access: Access) -> Iterator[
             yield Judged(line[:200].decode("utf-8", "replace").strip(), _error(str(error)), number)
         else:
             yield Judged(command, policy.decide(command, stdin=stdin, access=level).as_json(), number)
+
+
+def _answered_lines(stream: BufferedIOBase) -> Iterator[bytes]:
+    """The lines as they come. Before it waits for more, what was answered is out: the sender may wait for that."""
+    begun: list[bytes] = []
+    while chunk := stream.read1(_READ_BYTES):
+        first, *others = chunk.split(b"\n")
+        begun.append(first)
+        if others:
+            yield b"".join(begun)
+            begun = [others.pop()]
+            yield from others
+            sys.stdout.flush()
+    yield b"".join(begun)
 
 
 def _call(line: bytes, access: Access) -> tuple[str, str | None, Access]:
