@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from dataclasses import dataclass
 from typing import Any
 
 from obi_mcp.enforcer.model import Progress
 from obi_mcp.errors import Conflict, NotFound, ObiMcpError, ProgramFailed
-from obi_mcp.obi.coverage import is_ready, name_of, trouble
 from obi_mcp.toolsets.base import Services
 from obi_mcp.toolsets.kubernetes.place import Place
-from obi_mcp.toolsets.kubernetes.plan import Object, Plan, Step, Target, look_up, state_of
-
-POLL_S = 1.0
-# A container that is pulled or restarted passes through these; one that stays has failed.
-PATIENCE_S = 20.0
-_HOPELESS = ("CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError")
+from obi_mcp.toolsets.kubernetes.plan import Plan, Step, look_up, state_of
+from obi_mcp.toolsets.kubernetes.rollout import rolled_out
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +36,7 @@ async def carry_out(
 ) -> Outcome:
     """Runs the plan's steps. Raises: Conflict where the cluster is no longer what the plan was made from."""
     place = plan.place
-    await _unchanged(services, plan)
+    await unchanged(services, plan)
     begun: list[Step] = []
     try:
         for number, step in enumerate(plan.steps):
@@ -51,14 +45,15 @@ async def carry_out(
             begun.append(step)  # before it runs: one that fails may have written a part of its objects
             await _run(services, place, step.command, step.stdin)
         if plan.watched is not None:
-            await _rolled_out(services, place, plan.watched, progress, wait_s=wait_s, clock=clock)
+            await rolled_out(services, place, plan.watched, progress, wait_s=wait_s, clock=clock)
     except ObiMcpError as error:
         taken_back, left = await _take_back(services, place, begun)
         return Outcome(tuple(step.command for step in begun), error.message, taken_back, left)
     return Outcome(tuple(step.command for step in begun))
 
 
-async def _unchanged(services: Services, plan: Plan) -> None:
+async def unchanged(services: Services, plan: Plan) -> None:
+    """Raises: Conflict where an object of the plan is no longer what it was made from."""
     for target, seen in plan.state.items():
         now = state_of(await look_up(services, plan.place, target))
         if now != seen:
@@ -87,54 +82,6 @@ async def _take_back(services: Services, place: Place, begun: list[Step]) -> tup
         else:
             taken_back.append(undo.command)
     return tuple(taken_back), tuple(left)
-
-
-async def _rolled_out(
-    services: Services, place: Place, workload: Target, progress: Progress | None, *, wait_s: float, clock: Any
-) -> None:
-    """Returns when every pod is new and ready. Raises: ProgramFailed that says why not."""
-    deadline = clock() + wait_s
-    hopeless_since: float | None = None
-    while True:
-        body = await look_up(services, place, workload)
-        if body is None:
-            raise ProgramFailed(f"{workload} is gone", "somebody else removed it")
-        status = body.get("status") or {}
-        wanted = int(status.get("desiredNumberScheduled", 0))
-        updated, ready = int(status.get("updatedNumberScheduled", 0)), int(status.get("numberReady", 0))
-        current = int(status.get("observedGeneration", 0)) >= int(body["metadata"].get("generation", 0))
-        if current and updated >= wanted and ready >= wanted and not int(status.get("numberUnavailable", 0)):
-            return
-        if progress:
-            await progress(
-                min(updated, ready), max(wanted, 1), f"{ready} of {wanted} pods of {workload.name} are ready"
-            )
-        why = await _hopeless(services, place, body)
-        hopeless_since = None if not why else hopeless_since or clock()
-        if why and hopeless_since is not None and clock() - hopeless_since > PATIENCE_S:
-            raise ProgramFailed(f"the new pods of {workload} do not become ready: {why}")
-        if clock() > deadline:
-            raise ProgramFailed(
-                f"{updated} of {wanted} pods of {workload} are new and {ready} ready after {wait_s:g} s"
-                + (f": {why}" if why else "")
-            )
-        await asyncio.sleep(POLL_S)
-
-
-async def _hopeless(services: Services, place: Place, workload: Object) -> str:
-    """Why a pod will not become ready by waiting, or nothing."""
-    selector = ",".join(f"{key}={value}" for key, value in workload["spec"]["selector"]["matchLabels"].items())
-    namespace = workload["metadata"]["namespace"]
-    reading = await services.enforcer.read(place.call(f"kubectl get pods -n {namespace} -l '{selector}' -o json"))
-    for pod in reading.objects:
-        if is_ready(pod):
-            continue
-        for status in (pod.get("status") or {}).get("containerStatuses") or ():
-            reason = ((status.get("state") or {}).get("waiting") or {}).get("reason")
-            if reason in _HOPELESS:
-                why, _ = trouble(pod)
-                return f"{name_of(pod)}: {why}"
-    return ""
 
 
 def _shown(command: str) -> str:

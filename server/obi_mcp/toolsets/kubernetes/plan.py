@@ -105,6 +105,8 @@ class Plan:
     changes: tuple[Change, ...]
     warnings: tuple[str, ...] = ()
     watched: Target | None = None
+    more: Mapping[str, Any] = field(default_factory=dict)
+    """What else the answer says of it."""
     made: float = field(default_factory=time.monotonic, compare=False)
 
 

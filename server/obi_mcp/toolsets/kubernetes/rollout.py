@@ -1,0 +1,90 @@
+"""Waiting until a workload's pods are new and ready, and why they will not be."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+
+from obi_mcp.enforcer.model import Progress
+from obi_mcp.errors import ProgramFailed
+from obi_mcp.obi.coverage import is_ready, name_of, trouble
+from obi_mcp.toolsets.base import Services
+from obi_mcp.toolsets.kubernetes.place import Place
+from obi_mcp.toolsets.kubernetes.plan import Object, Target, look_up
+
+POLL_S = 1.0
+# A container that is pulled or restarted passes through these; one that stays has failed.
+PATIENCE_S = 20.0
+_HOPELESS = ("CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull", "InvalidImageName", "CreateContainerConfigError")
+
+
+@dataclass(frozen=True, slots=True)
+class _Count:
+    """Pods of a workload: how many there are to be, are of the newest template, and are ready."""
+
+    wanted: int
+    updated: int
+    ready: int
+    done: bool
+
+
+def _count(body: Object, *, daemons: bool) -> _Count:
+    """Of a DaemonSet or a Deployment."""
+    status = body.get("status") or {}
+    wanted = int(status.get("desiredNumberScheduled", 0) if daemons else (body.get("spec") or {}).get("replicas", 1))
+    updated = int(status.get("updatedNumberScheduled" if daemons else "updatedReplicas", 0))
+    ready = int(status.get("numberReady" if daemons else "readyReplicas", 0))
+    idle = int(status.get("numberUnavailable" if daemons else "unavailableReplicas", 0))
+    # A Deployment counts the pods of the old template among its replicas until they are gone.
+    left = 0 if daemons else int(status.get("replicas", 0)) - updated
+    current = int(status.get("observedGeneration", 0)) >= int(body["metadata"].get("generation", 0))
+    done = current and updated >= wanted and ready >= wanted and not idle and left <= 0
+    return _Count(wanted, updated, ready, done)
+
+
+async def rolled_out(
+    services: Services, place: Place, workload: Target, progress: Progress | None, *, wait_s: float, clock: Any
+) -> None:
+    """Returns when every pod is new and ready. Raises: ProgramFailed that says why not."""
+    deadline = clock() + wait_s
+    hopeless_since: float | None = None
+    while True:
+        body = await look_up(services, place, workload)
+        if body is None:
+            raise ProgramFailed(f"{workload} is gone", "somebody else removed it")
+        count = _count(body, daemons=workload.kind == "DaemonSet")
+        if count.done:
+            return
+        if progress:
+            await progress(
+                min(count.updated, count.ready),
+                max(count.wanted, 1),
+                f"{count.ready} of {count.wanted} pods of {workload.name} are ready",
+            )
+        why = await _hopeless(services, place, body)
+        hopeless_since = None if not why else hopeless_since or clock()
+        if why and hopeless_since is not None and clock() - hopeless_since > PATIENCE_S:
+            raise ProgramFailed(f"the new pods of {workload} do not become ready: {why}")
+        if clock() > deadline:
+            raise ProgramFailed(
+                f"{count.updated} of {count.wanted} pods of {workload} are new and {count.ready} ready "
+                f"after {wait_s:g} s" + (f": {why}" if why else "")
+            )
+        await asyncio.sleep(POLL_S)
+
+
+async def _hopeless(services: Services, place: Place, workload: Object) -> str:
+    """Why a pod will not become ready by waiting, or nothing."""
+    selector = ",".join(f"{key}={value}" for key, value in workload["spec"]["selector"]["matchLabels"].items())
+    namespace = workload["metadata"]["namespace"]
+    reading = await services.enforcer.read(place.call(f"kubectl get pods -n {namespace} -l '{selector}' -o json"))
+    for pod in reading.objects:
+        if is_ready(pod):
+            continue
+        for status in (pod.get("status") or {}).get("containerStatuses") or ():
+            reason = ((status.get("state") or {}).get("waiting") or {}).get("reason")
+            if reason in _HOPELESS:
+                why, _ = trouble(pod)
+                return f"{name_of(pod)}: {why}"
+    return ""
