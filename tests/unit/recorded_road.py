@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tests.unit.policy.policies import built_in
@@ -17,7 +17,7 @@ from obi_mcp.command.model import Command, Pipeline
 from obi_mcp.config import Settings
 from obi_mcp.enforcer.effects import EffectRoad
 from obi_mcp.enforcer.model import Answer, Call, Progress
-from obi_mcp.enforcer.reading import LogReading, Reading
+from obi_mcp.enforcer.reading import LogReading, Reading, TakeLog
 from obi_mcp.errors import ObiMcpError
 from obi_mcp.policy.effects import Host
 from obi_mcp.policy.model import Access, Check, Decision, MembersSpec, Place, Resource
@@ -91,10 +91,15 @@ class RecordedRoad:
         self.calls.append(call)
         return self.readings[call.command]
 
-    async def read_logs(self, call: Call) -> LogReading:
+    async def read_logs(self, call: Call, take: TakeLog | None = None, *, follow_s: float = 0.0) -> LogReading:
         """The recorded logs of that command."""
         self.calls.append(call)
-        return self.log_readings[call.command]
+        reading = self.log_readings[call.command]
+        if take is None:
+            return reading
+        for log in reading.logs:
+            take(log)
+        return replace(reading, logs=())
 
     def explain(self, call: Call) -> Decision:
         self.calls.append(call)

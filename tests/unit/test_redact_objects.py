@@ -6,8 +6,11 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from obi_mcp.redact import Redactor, strip_controls
+from obi_mcp.redact.objects import Looks, ObjectRedactor
 
 REDACTOR = Redactor.load()
 GONE = "[redacted]"
@@ -160,3 +163,68 @@ def test_command_lines_lose_their_secrets_word_by_word(line: str, expected: str)
 @pytest.mark.parametrize(("text", "expected", "count"), CONTROLS)
 def test_what_deceives_is_removed_and_counted(text: str, expected: str, count: int) -> None:
     assert strip_controls(text) == (expected, count)
+
+
+_WORDS = st.sampled_from(
+    [
+        *("password", "token", "api_key", "TOKEN_ID", "secret", "authorization", "Bearer", "user", "name", "value"),
+        *(
+            "data",
+            "kind",
+            "Secret",
+            "https://u:p@h",
+            "?sig=",
+            ";sig=",
+            "&key=",
+            "=",
+            ":",
+            " ",
+            "  ",
+            "\n",
+            '"',
+            "'",
+            "-",
+        ),
+        *(
+            "--",
+            "-u",
+            "AKIA0123456789ABCDEF",
+            JWT,
+            "QUJD" * 18,
+            "abc",
+            "x1y2z3w4",
+            "%3d",
+            "\\",
+            "d",
+            ",",
+            "\t",
+            "@tcp(",
+        ),
+        *("-----BEGIN PRIVATE KEY-----", "AUTH ", "0f" * 32),
+    ]
+)
+_STRINGS = st.lists(_WORDS, max_size=7).map("".join)
+_FIELDS = st.sampled_from(
+    ["name", "value", "data", "kind", "env", "args", "kubectl.kubernetes.io/last-applied-configuration"]
+)
+_VALUES = st.recursive(
+    _STRINGS | st.integers() | st.none(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(_FIELDS, inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(_FIELDS, _VALUES, max_size=4))
+def test_one_search_through_an_object_finds_what_looking_at_each_string_does(value: dict[str, Any]) -> None:
+    objects = ObjectRedactor(REDACTOR.rules, REDACTOR.text)
+    assert objects.redact(value, looks=objects.looks(value)) == objects.redact(value, looks=Looks.ALL)
+
+
+def test_an_object_without_anything_secret_is_passed_over() -> None:
+    objects = ObjectRedactor(REDACTOR.rules, REDACTOR.text)
+    pod = {
+        "metadata": {"name": "obi-x", "uid": "5a1e"},
+        "status": {"startTime": "2026-11-21T07:25:16Z", "ip": "10.0.0.1"},
+    }
+    assert objects.looks(pod) is Looks.NOT
+    assert objects.looks({**pod, "args": ["--token=x"]}) is Looks.ALL

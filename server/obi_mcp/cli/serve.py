@@ -16,7 +16,7 @@ from obi_mcp.config import Settings
 from obi_mcp.errors import ConfigError
 from obi_mcp.log import StderrWriter, start_logging
 from obi_mcp.toolsets.base import Services
-from obi_mcp.toolsets.registry import enabled_toolsets, listed_tools
+from obi_mcp.toolsets.registry import enabled_toolsets, left_out, listed_tools
 
 if TYPE_CHECKING:
     from obi_mcp.process.confinement import Confinement
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 LAST_LINES_S = 1.0
 """How long the last log lines may take when nobody reads standard error."""
+COLLECT_AFTER = 20_000
+"""New objects before the garbage collector looks: with Python's 700 that is half of the time of reading a long list."""
 
 logger = logging.getLogger("obi_mcp.serve")
 
@@ -57,8 +59,10 @@ def main(argv: Sequence[str]) -> int:
 
     runner = Runner.for_settings(settings, Redactor.load())
     services = build_services(settings, stderr, runner, Capture(settings))
-    if any(toolset.name == "local" for toolset in enabled_toolsets(settings)):
-        services.agents.start_process()
+    for name, reason in left_out(settings).items():
+        logger.warning("toolset left out", extra={"toolset": name, "why": reason})
+    if services.effects.host.binaries and any(toolset.name == "local" for toolset in enabled_toolsets(settings)):
+        services.agents.start_process()  # without an OBI program there is nothing that it could start
     # INVARIANT: what shall not be confined (the launcher of agents) is forked before this line, while there is one
     # thread; what has to be opened outside the server's files (policy, audit log) has been.
     confinement = confine(settings, runner)
@@ -88,6 +92,7 @@ def _serve(services: Services, stderr: StderrWriter, confinement: Confinement, r
 
     gc.enable()
     gc.freeze()
+    gc.set_threshold(COLLECT_AFTER, 20, 10)
     server = ObiServer(services, warm=runner.warm)
     logger.info("serving", extra=_facts(services.settings, confinement))
 

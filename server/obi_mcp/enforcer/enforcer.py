@@ -20,12 +20,12 @@ from obi_mcp.config import Settings
 from obi_mcp.enforcer.case import Case, Difference, Proved
 from obi_mcp.enforcer.cluster import Cluster, Reader
 from obi_mcp.enforcer.concerned import ReleaseView, Seal
-from obi_mcp.enforcer.failures import ChangedSince, changed_since, raise_for_failure
+from obi_mcp.enforcer.failures import ChangedSince, changed_since, forbidden_note, name_missing_right, raise_for_failure
 from obi_mcp.enforcer.members import Members
 from obi_mcp.enforcer.model import MAX_PARSED, Answer, Call, Progress
 from obi_mcp.enforcer.obi_program import answer_obi
 from obi_mcp.enforcer.proofs import prove
-from obi_mcp.enforcer.reading import Approve, LogReading, Reading, read_logs, read_objects
+from obi_mcp.enforcer.reading import Approve, LogReading, Reading, TakeLog, read_logs, read_objects
 from obi_mcp.enforcer.upgrades import Upgrades
 from obi_mcp.enforcer.watching import Contexts, Seen, open_log, open_watch
 from obi_mcp.errors import (
@@ -131,13 +131,22 @@ class Enforcer:
 
         return await self._recorded(call, reading)
 
-    async def read_logs(self, call: Call) -> LogReading:
-        """What ``kubectl logs`` gives, by the warm channel, pod by pod. Raises: as ``read``."""
+    async def read_logs(self, call: Call, take: TakeLog | None = None, *, follow_s: float = 0.0) -> LogReading:
+        """What ``kubectl logs`` gives, by the warm channel, pod by pod: handed to ``take`` as it comes, where given.
+        ``follow_s``: for so long, what is printed meanwhile comes too. Raises: as ``read``."""
 
         async def reading(trace: _Trace) -> LogReading:
             async with self._decided(call, trace) as (case, channel):
                 limit = call.timeout_s or self.settings.limits.timeout_s
-                return await read_logs(case, self._approving(trace), self._redactor, channel, timeout_s=limit)
+                return await read_logs(
+                    case,
+                    self._approving(trace),
+                    self._redactor,
+                    channel,
+                    timeout_s=limit,
+                    take=take,
+                    follow_s=follow_s,
+                )
 
         return await self._recorded(call, reading)
 
@@ -338,6 +347,8 @@ class Enforcer:
         notes = [note for proof in proofs for note in proof.notes]
         if head.program == "kubectl" and head.path == ("diff",) and completed.exit_code == 1:
             notes.append(_DIFFERENCES)
+        if note := forbidden_note(completed, self.policy.resources, self.policy.scope):
+            notes.append(note)
         return self._answer(trace, approved, completed, tuple(notes), case.release.view(self._redactor))
 
     async def _differs(self, call: Call, difference: Difference) -> Conflict:
@@ -491,6 +502,7 @@ class Enforcer:
 
     def _clean(self, error: ObiMcpError) -> None:
         """Errors repeat what programs and the API server said: the same redaction as for output."""
+        name_missing_right(error, self.policy.resources, self.policy.scope)
         error.message = self._plain(error.message)
         error.hint = self._plain(error.hint) if error.hint else error.hint
         if isinstance(error, Denied):

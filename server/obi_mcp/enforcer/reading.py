@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import quote, urlencode
@@ -16,12 +17,14 @@ from urllib.parse import quote, urlencode
 from obi_mcp.command.model import Command
 from obi_mcp.enforcer.case import Case, Proved, absent, passed
 from obi_mcp.enforcer.members import Found, uids
-from obi_mcp.errors import ObiMcpError, ProgramFailed
+from obi_mcp.errors import InvalidArgument, ObiMcpError, ProgramFailed
 from obi_mcp.policy.model import Access, Check, Decision, MembersSpec, Output, Resource
 from obi_mcp.policy.projection import PROJECTIONS
 from obi_mcp.redact import Redactor, strip_controls
 
 MAX_LOGS_IN_FLIGHT = 16
+MAX_LOGS_FOLLOWED = 50
+"""Each holds a connection of its own for as long as it is followed."""
 MAX_LOG_BYTES = 262_144
 """The most that is kept of one pod's log."""
 
@@ -30,6 +33,8 @@ class LogSource(Protocol):
     """What the warm channel offers for logs."""
 
     def stream(self, path: str, *, timeout_s: float = ..., accept: str = ...) -> Any: ...
+
+    def watch(self, path: str, *, quiet_s: float) -> Any: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,13 +61,17 @@ class PodLog:
 
 @dataclass(frozen=True, slots=True)
 class LogReading:
-    """The logs of the pods that are OBI's, in the order of their names."""
+    """The logs of the pods that are OBI's, in the order of their names; empty where they were handed over one by one,
+    as they came. ``pods``: how many there are."""
 
     logs: tuple[PodLog, ...]
     decision: Decision
     skipped: int = 0
+    pods: int = 0
 
 
+TakeLog = Callable[[PodLog], None]
+"""Gets each pod's log as soon as it is there, so that no more than a few are in memory."""
 Approve = Callable[[Case, Sequence[Proved]], object]
 """Asks the policy whether what was proved may run. Raises: Denied, NotFound."""
 
@@ -94,23 +103,38 @@ async def read_objects(case: Case, approve: Approve, redactor: Redactor) -> Read
 
 
 async def read_logs(
-    case: Case, approve: Approve, redactor: Redactor, source: LogSource, *, timeout_s: float
+    case: Case,
+    approve: Approve,
+    redactor: Redactor,
+    source: LogSource,
+    *,
+    timeout_s: float,
+    take: TakeLog | None = None,
+    follow_s: float = 0.0,
 ) -> LogReading:
     """The logs of a decided ``kubectl logs -l …`` or ``kubectl logs POD``, pod by pod; one that cannot be read is a
-    ``problem`` of its own.
+    ``problem`` of its own. ``follow_s``: for so long, what is printed meanwhile comes too.
 
     Raises: Denied, NotFound, ClusterUnreachable, ProgramFailed.
     """
     head, spec, ours, skipped = await proved_logs(case, approve)
-    query = _log_query(head, by_selector=bool(spec.selector))
-    gate = asyncio.Semaphore(MAX_LOGS_IN_FLIGHT)
+    if follow_s and len(ours) > MAX_LOGS_FOLLOWED:
+        raise InvalidArgument(
+            f"{len(ours)} pods are too many to follow at once, {MAX_LOGS_FOLLOWED} are the most",
+            "name a namespace or a pod, or read what is there: without follow_s",
+        )
+    query = _log_query(head, by_selector=bool(spec.selector)) + ("&follow=true" if follow_s else "")
+    gate = asyncio.Semaphore(MAX_LOGS_FOLLOWED if follow_s else MAX_LOGS_IN_FLIGHT)
+    kept: list[PodLog] = []
+    hand_over = take or kept.append
 
-    async def one(pod: Found, container: str) -> PodLog:
+    async def one(pod: Found, container: str) -> None:
         async with gate:
-            return await _log(source, pod, container, query, redactor=redactor, timeout_s=timeout_s)
+            hand_over(await _log(source, pod, container, query, redactor, timeout_s=timeout_s, follow_s=follow_s))
 
-    logs = await asyncio.gather(*(one(pod, name) for pod, name in ours))
-    return LogReading(tuple(sorted(logs, key=lambda log: (log.namespace, log.pod))), case.decision, skipped)
+    await asyncio.gather(*(one(pod, name) for pod, name in ours))
+    logs = tuple(sorted(kept, key=lambda log: (log.namespace, log.pod)))
+    return LogReading(logs, case.decision, skipped, len(ours))
 
 
 async def proved_logs(case: Case, approve: Approve) -> tuple[Command, MembersSpec, Sequence[tuple[Found, str]], int]:
@@ -174,8 +198,16 @@ async def _fetched(
 
 def _shown(bodies: Sequence[Mapping[str, Any]], case: Case, redactor: Redactor) -> tuple[Mapping[str, Any], ...]:
     output: Output = case.decision.output
-    project = PROJECTIONS[output.project] if output.project else dict
+    project = PROJECTIONS[output.project] if output.project else _without_managed_fields
     return tuple(redactor.value(project(body)) for body in bodies)
+
+
+def _without_managed_fields(body: Mapping[str, Any]) -> dict[str, Any]:
+    """As kubectl prints objects: nearly half of a pod says which client wrote which field."""
+    metadata = body.get("metadata")
+    if not isinstance(metadata, dict) or "managedFields" not in metadata:
+        return dict(body)
+    return {**body, "metadata": {name: value for name, value in metadata.items() if name != "managedFields"}}
 
 
 async def _pods(case: Case, spec: MembersSpec) -> Sequence[Found | None]:
@@ -223,15 +255,35 @@ def seconds(duration: str) -> float:
 
 
 async def _log(
-    source: LogSource, pod: Found, container: str, query: str, *, redactor: Redactor, timeout_s: float
+    source: LogSource,
+    pod: Found,
+    container: str,
+    query: str,
+    redactor: Redactor,
+    *,
+    timeout_s: float,
+    follow_s: float,
 ) -> PodLog:
     namespace, node = pod.namespace or "", str((pod.body.get("spec") or {}).get("nodeName", ""))
     kept = bytearray()
     try:
-        async for piece in source.stream(log_path(pod, container, query), timeout_s=timeout_s):
-            kept += piece
+        await _fill(kept, source, log_path(pod, container, query), timeout_s=timeout_s, follow_s=follow_s)
     except ObiMcpError as error:
         problem = strip_controls(redactor.text(error.message))[0]
         return PodLog(pod.name, namespace, container, node, problem=problem)
     text = strip_controls(redactor.data(bytes(kept)).decode("utf-8", "replace"))[0]
     return PodLog(pod.name, namespace, container, node, text, cut=len(kept) >= MAX_LOG_BYTES)
+
+
+async def _fill(kept: bytearray, source: LogSource, path: str, *, timeout_s: float, follow_s: float) -> None:
+    """Reads to the end, or for ``follow_s``: then what came until then is the log. Raises: as the source."""
+    if not follow_s:
+        async for piece in source.stream(path, timeout_s=timeout_s):
+            kept += piece
+        return
+    try:
+        async with asyncio.timeout(follow_s), aclosing(source.watch(path, quiet_s=follow_s + timeout_s)) as pieces:
+            async for piece in pieces:
+                kept += piece
+    except TimeoutError:
+        del kept[kept.rfind(b"\n") + 1 :]  # the last line may not have ended

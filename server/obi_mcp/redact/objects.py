@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Sequence
+from enum import IntEnum
 from typing import Any
 
 from obi_mcp.redact.flags import is_login
@@ -14,8 +15,22 @@ _PAIR_NAMES = ("name", "Name", "key")
 # Where the next of `--set a=b,c=d` begins.
 _NEXT_NAME = re.compile(r",(?=[\w.\-\[\]]{1,128}=)")
 _SECRET_FIELDS = ("data", "stringData")
+# Stands between the strings of an object when all of them are searched at once: no pattern of a name goes on beyond it.
+_BETWEEN = "\0"
+# What may be a line of a key, and no digest.
+_KEY = re.compile(rb"[A-Za-z0-9+/=]{60}(?<![0-9a-f]{60})")
 # A string without these holds no name with a value: no mark between them, no flag, no quotes.
 _MAY_HOLD = re.compile(r"[=:\"'%]|(?:^|\s)-")
+
+
+class Looks(IntEnum):
+    """How closely each string of an object has to be looked at."""
+
+    NOT = 0
+    """None can change: no trigger, no shape and no second line is in any of them."""
+    NAMES = 1
+    """No value looks like a secret; one may stand behind its name."""
+    ALL = 2
 
 
 class ObjectRedactor:
@@ -27,8 +42,19 @@ class ObjectRedactor:
         self._rules = rules
         self._text = text
 
-    def redact(self, value: Any, *, looks: bool) -> Any:
-        """The data without secrets. ``looks``: whether some value may look like a secret, so that each is tested."""
+    def looks(self, value: Any) -> Looks:
+        """How closely the strings have to be looked at, from one search through all of them: of the hundred strings of
+        a pod none holds a secret as a rule."""
+        if not isinstance(value, (dict, list)):
+            return Looks.ALL
+        strings: list[str] = []
+        _collect(value, strings)
+        data = _BETWEEN.join(strings).encode("utf-8", "surrogatepass")
+        plain = b"\n" not in data and not _KEY.search(data) and not self._rules.has_hit(data)
+        return Looks.NOT if plain else Looks.ALL
+
+    def redact(self, value: Any, *, looks: Looks) -> Any:
+        """The data without secrets."""
         if isinstance(value, dict):
             return self._mapping(value, looks)
         if isinstance(value, list):
@@ -41,7 +67,7 @@ class ObjectRedactor:
         kind = ""
         for word in words:
             follows = bool(word) and bool(kind) and (kind != "login" or is_login(word))
-            out.append(self._rules.marker if follows else self._string(self._assignment(word), looks=True))
+            out.append(self._rules.marker if follows else self._string(self._assignment(word), looks=Looks.ALL))
             kind = self._rules.flag_kind(word) if word.startswith("-") and "=" not in word else ""
         return out
 
@@ -62,7 +88,7 @@ class ObjectRedactor:
             return part
         return f"{name}={self._rules.marker}"
 
-    def _mapping(self, mapping: dict[str, Any], looks: bool) -> dict[str, Any]:
+    def _mapping(self, mapping: dict[str, Any], looks: Looks) -> dict[str, Any]:
         key_kind = self._rules.key_kind
         changed: dict[str, Any] = {}
         for key, value in mapping.items():
@@ -76,14 +102,14 @@ class ObjectRedactor:
             changed |= {field: self._mask_all(mapping[field]) for field in _SECRET_FIELDS if mapping.get(field)}
         return {**mapping, **changed} if changed else mapping
 
-    def _sequence(self, items: list[Any], looks: bool) -> list[Any]:
+    def _sequence(self, items: list[Any], looks: Looks) -> list[Any]:
         new = [self.redact(item, looks=looks) for item in items]
         for index, item in enumerate(items[:-1]):
             if isinstance(item, str) and item.startswith("-") and isinstance(items[index + 1], str):
                 new[index : index + 2] = self.words(items[index : index + 2])
         return items if all(map(_same, items, new)) else new
 
-    def _inner(self, key: str, value: Any, looks: bool) -> Any:
+    def _inner(self, key: str, value: Any, looks: Looks) -> Any:
         kind = value.__class__
         if kind is str:
             if key in self._rules.embedded:
@@ -93,9 +119,11 @@ class ObjectRedactor:
             return self._mapping(value, looks)
         return self._sequence(value, looks) if kind is list else value
 
-    def _string(self, text: str, looks: bool) -> str:
+    def _string(self, text: str, looks: Looks) -> str:
+        if looks is Looks.NOT:
+            return text
         # A value of its own has no name beside it: only text with "name=value" or several lines can hold one.
-        if "\n" in text or (looks and self._rules.has_shape(text.encode("utf-8", "surrogatepass"))):
+        if "\n" in text or (looks is Looks.ALL and self._rules.has_shape(text.encode("utf-8", "surrogatepass"))):
             return self._text(text)
         if _MAY_HOLD.search(text) and self._rules.words.search(text.lower()):
             return self._text(text)
@@ -106,10 +134,10 @@ class ObjectRedactor:
             value = json.loads(text)
         except ValueError:
             return self._text(text)
-        new = self.redact(value, looks=True)
+        new = self.redact(value, looks=Looks.ALL)
         return text if new is value else json.dumps(new, ensure_ascii=False, separators=(",", ":"))
 
-    def _masked(self, value: Any, kind: str, looks: bool) -> Any:
+    def _masked(self, value: Any, kind: str, looks: Looks) -> Any:
         """The value under a secret name: a scalar goes, an object keeps its own names unless ``kind`` is map."""
         if kind == "map":
             return self._mask_all(value)
@@ -141,6 +169,15 @@ class ObjectRedactor:
         return any(
             isinstance(mapping.get(name), str) and bool(self._rules.key_kind(mapping[name])) for name in _PAIR_NAMES
         )
+
+
+def _collect(value: dict[str, Any] | list[Any], into: list[str]) -> None:
+    """Every string among the values, wherever it stands; names of fields are no values."""
+    for part in value.values() if isinstance(value, dict) else value:
+        if isinstance(part, str):
+            into.append(part)
+        elif isinstance(part, (dict, list)):
+            _collect(part, into)
 
 
 def _same(old: Any, new: Any) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 
 from obi_mcp.command.lexer import lex
 from obi_mcp.errors import InvalidCommand
-from obi_mcp.redact.objects import ObjectRedactor
+from obi_mcp.redact.objects import Looks, ObjectRedactor
 from obi_mcp.redact.rules import RedactionRules
 from obi_mcp.redact.stream import TextStream
 
@@ -24,7 +24,7 @@ class Redactor:
     """
 
     def __init__(self, rules: RedactionRules) -> None:
-        self._rules = rules
+        self.rules = rules
         self._objects = ObjectRedactor(rules, self.text)
 
     @classmethod
@@ -42,7 +42,7 @@ class Redactor:
     @property
     def marker(self) -> str:
         """What stands in a secret's place."""
-        return self._rules.marker
+        return self.rules.marker
 
     def text(self, text: str) -> str:
         """The whole text without secrets; lines of it may be missing, none is added."""
@@ -59,15 +59,16 @@ class Redactor:
 
         ``diff``: the text is a unified diff with its whole context.
         """
-        return TextStream(self._rules, diff=diff)
+        return TextStream(self.rules, diff=diff)
 
     def value(self, value: Any, source: bytes | None = None) -> Any:
         """JSON data without secrets; the same object where nothing had to change.
 
         ``source`` is the text that it was parsed from, if at hand: it saves looking into every string.
         """
-        looks = source is None or self._rules.has_shape(source)
-        return self._objects.redact(value, looks=looks)
+        if source is None:
+            return self._objects.redact(value, looks=self._objects.looks(value))
+        return self._objects.redact(value, looks=Looks.ALL if self.rules.has_shape(source) else Looks.NAMES)
 
     def command(self, text: str) -> str:
         """A command line as a caller wrote it, without secrets: word by word where it can be read, as quotes would

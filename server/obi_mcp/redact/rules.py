@@ -13,7 +13,7 @@ _SEPARATORS = re.compile(r"[-_./ ]")
 _LAST_WORD = re.compile(r"[A-Z]?[a-z0-9]+$|[A-Z0-9]+$")
 # After a name: its value; or, where the name is itself a value, "value" on this line or the end of the line; or, where
 # it may be a flag, a blank and something.
-_KEY_END = rb"(?:\\*[\"']?(?:[ \t]{0,8}[:=]|,?[ \t]*(?:\r?\n|\\*[\"']?value)|,?[ \t]+\S)|\\+[nr]|\x1b)"
+_KEY_END = rb"[-_.]{0,8}(?:\\*[\"']?(?:[ \t]{0,8}[:=]|,?[ \t]*(?:\r?\n|\\*[\"']?value)|,?[ \t]+\S)|\\+[nr]|\x1b)"
 _GO_LOGIN = re.compile(r"[^\s\"'/@:]{1,128}:[^\s\"'@]{1,256}(?=@(?:tcp|unix)\()")
 _SHARED = 4
 _REMEMBERED_KEYS = 4096
@@ -80,6 +80,11 @@ class RedactionRules:
         found += [match.start() for shape in self.shapes_in_bytes for match in shape.finditer(data)]
         found.sort()
         return found
+
+    def has_hit(self, data: bytes) -> bool:
+        """Whether ``hits`` would find anything."""
+        lower = data.lower()
+        return any(trigger.search(lower) for trigger in self.triggers) or self.has_shape(data)
 
     def has_shape(self, data: bytes) -> bool:
         """Whether any value in it looks like a secret."""
@@ -156,7 +161,7 @@ def _triggers(data: Mapping[str, Any]) -> list[bytes]:
     patterns = list(_clusters(words))
     parameters = "|".join(map(_loosely, data["query"])).encode()
     patterns += [
-        mark + b"(?:" + parameters + b")(?:=|%3d)" for mark in (rb"\?", b"&", b"#", b"%3f", b"%26", rb"\\u0026")
+        mark + b"(?:" + parameters + b")(?:=|%3d)" for mark in (rb"\?", b"&", b"#", b";", b"%3f", b"%26", rb"\\u0026")
     ]
     flags = "|".join(map(_loosely, data["logins"])).encode()
     patterns += [b"-(?:" + flags + rb")[\"']?,?(?:[ \t]|\r?\n)", rb"@tcp\(", rb"@unix\(", rb"identified by "]

@@ -11,7 +11,7 @@ from obi_mcp.audit import AuditLog
 from obi_mcp.config import Settings
 from obi_mcp.enforcer.effects import EffectRoad
 from obi_mcp.enforcer.model import Answer, Call, Progress
-from obi_mcp.enforcer.reading import LogReading, Reading
+from obi_mcp.enforcer.reading import LogReading, Reading, TakeLog
 from obi_mcp.policy.model import Access, Decision
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class Road(Protocol):
 
     async def read(self, call: Call) -> Reading: ...
 
-    async def read_logs(self, call: Call) -> LogReading: ...
+    async def read_logs(self, call: Call, take: TakeLog | None = None, *, follow_s: float = 0.0) -> LogReading: ...
 
     def explain(self, call: Call) -> Decision: ...
 
