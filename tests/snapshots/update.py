@@ -1,8 +1,8 @@
 """What is generated from the code and kept in the tree: ``.venv/bin/python tests/snapshots/update.py`` writes it anew.
 
 The settings table of ``docs/configuration.md``, the verbs and exit codes of ``docs/cli.md``, the public definition of
-each tool in ``tests/snapshots/tools``, and generated manifests in ``tests/snapshots/manifests``. Tests compare the tree
-with what this gives.
+each tool in ``tests/snapshots/tools``, and generated manifests and values in ``tests/snapshots/manifests``. Tests
+compare the tree with what this gives.
 """
 
 from __future__ import annotations
@@ -20,6 +20,10 @@ from obi_mcp.cli.verbs import EXIT_CODES, VERBS  # noqa: E402
 from obi_mcp.config import Settings  # noqa: E402
 from obi_mcp.config_table import SETTINGS, Setting, setting_default  # noqa: E402
 from obi_mcp.obi.capabilities import Feature  # noqa: E402
+from obi_mcp.obi.chart.delivery import ChartSource, helm_application, helm_release, stream  # noqa: E402
+from obi_mcp.obi.chart.names import PresetName  # noqa: E402
+from obi_mcp.obi.chart.presets import preset_of  # noqa: E402
+from obi_mcp.obi.chart.values import overrides  # noqa: E402
 from obi_mcp.obi.manifests.install import Environment, Format, Install  # noqa: E402
 from obi_mcp.obi.manifests.render import render  # noqa: E402
 from obi_mcp.obi.manifests.sidecar import Sidecar, sidecar_patch  # noqa: E402
@@ -29,6 +33,7 @@ from obi_mcp.toolsets.registry import ALL, listed_tools  # noqa: E402
 
 TOOLS = ROOT / "tests/snapshots/tools"
 MANIFESTS = ROOT / "tests/snapshots/manifests"
+HELM = MANIFESTS / "helm"
 DOCUMENTS = {
     "settings": ROOT / "docs/configuration.md",
     "verbs": ROOT / "docs/cli.md",
@@ -115,10 +120,27 @@ def manifest_snapshots() -> Mapping[Path, str]:
         ("kustomize", production, Format.KUSTOMIZE),
         ("argocd", development, Format.ARGOCD),
         ("flux", development, Format.FLUX),
+        ("helmrelease", production, Format.HELMRELEASE),
     ):
-        made |= {MANIFESTS / folder / name: text for name, text in render(install, form).items()}
+        # The files of a chart that are not YAML, and its templates, are those that are shipped: a test of the chart.
+        written = {name: text for name, text in render(install, form).items() if name.endswith(".yaml")}
+        made |= {MANIFESTS / folder / name: text for name, text in written.items() if "/templates/" not in name}
     sidecar = Sidecar(deployment="shop", namespace="shop", open_port="8080")
     made[MANIFESTS / "sidecar.yaml"] = to_yaml(sidecar_patch(sidecar))
+    return made | _helm_snapshots(production)
+
+
+def _helm_snapshots(install: Install) -> dict[Path, str]:
+    """Values of each preset, and what Flux and Argo CD read of one."""
+    made: dict[Path, str] = {}
+    for name in PresetName:
+        preset = preset_of(name)
+        made[HELM / f"{name}.yaml"] = to_yaml(overrides(preset.values(install)))
+    values = overrides(preset_of(PresetName.PRODUCTION).values(install))
+    for form, url in (("oci", "oci://registry.example.org/charts"), ("https", "https://charts.example.org")):
+        source = ChartSource(url=url, chart="obi", version="0.2.0")
+        made[HELM / f"helmrelease-{form}.yaml"] = stream(helm_release(install, source, values))
+        made[HELM / f"application-{form}.yaml"] = stream([helm_application(install, source, values)])
     return made
 
 

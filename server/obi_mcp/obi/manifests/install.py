@@ -25,6 +25,7 @@ class Format(StrEnum):
     KUSTOMIZE = "kustomize"
     ARGOCD = "argocd"
     FLUX = "flux"
+    HELMRELEASE = "helmrelease"
 
 
 class Environment(StrEnum):

@@ -26,8 +26,7 @@ def installed_objects(install: Install) -> tuple[k.KubernetesObject, ...]:
     """Every object of the installation, in the order in which they are applied."""
     made: list[k.KubernetesObject] = []
     if install.create_namespace:
-        name = k.Metadata(name=install.namespace, labels={**labels_of(install, "namespace"), **_POD_SECURITY})
-        made.append(k.Namespace(metadata=name))
+        made.append(namespace(install))
     made += [service_account(install), *rbac(install), config_map(install)]
     if install.cache:
         made += cache_objects(install)
@@ -37,6 +36,12 @@ def installed_objects(install: Install) -> tuple[k.KubernetesObject, ...]:
         if install.service_monitor:
             made.append(service_monitor(install))
     return tuple(made)
+
+
+def namespace(install: Install) -> k.Namespace:
+    """Where OBI lives; it says that its pods may be privileged."""
+    labels = {**labels_of(install, "namespace"), **_POD_SECURITY}
+    return k.Namespace(metadata=k.Metadata(name=install.namespace, labels=labels))
 
 
 def service_account(install: Install) -> k.ServiceAccount:

@@ -1,4 +1,5 @@
-"""A set of objects as text: one YAML stream, a Kustomize base with overlays, or what Argo CD and Flux read.
+"""A set of objects as text: one YAML stream, a Kustomize base with overlays, or what Argo CD and Flux read. Flux's
+HelmRelease comes with the chart that makes the same objects.
 
 Argo CD's and Flux's own objects are text for their controllers' repositories: nothing here is ever applied by us.
 """
@@ -9,6 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from obi_mcp.obi.chart.delivery import GitSource, helm_release
+from obi_mcp.obi.chart.delivery import stream as documents_of
+from obi_mcp.obi.chart.files import ChartRequest, chart_files
+from obi_mcp.obi.chart.values import CHART, values_of
 from obi_mcp.obi.manifests.install import Environment, Format, Install
 from obi_mcp.obi.manifests.kinds import KubernetesObject, body_of
 from obi_mcp.obi.manifests.objects import config_map, daemon_set, installed_objects
@@ -40,6 +45,8 @@ def render(install: Install, form: Format, repository: Repository = PLACEHOLDER)
         case Format.FLUX:
             parts = [to_yaml(part) for part in flux_objects(install, repository)]
             return {"flux.yaml": "---\n".join(parts), **_below(install, repository)}
+        case Format.HELMRELEASE:
+            return _released(install, repository)
 
 
 def stream(objects: Sequence[KubernetesObject]) -> str:
@@ -121,6 +128,16 @@ def _overlay(install: Install, environment: Environment) -> dict[str, str]:
 
 def _kustomization(body: Mapping[str, Any]) -> dict[str, Any]:
     return {"apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", **body}
+
+
+def _released(install: Install, repository: Repository) -> dict[str, str]:
+    """The HelmRelease, and the chart with the installation's values for its own."""
+    values = {**values_of(install)}
+    values["image"] = {**values["image"], "tag": ""}
+    chart = chart_files(ChartRequest(app_version=install.version, values=values))
+    source = GitSource(url=repository.url, revision=repository.revision, path=f"./{repository.path}/{CHART}")
+    text = documents_of(helm_release(install, source))
+    return {"helmrelease.yaml": text, **{f"{repository.path}/{name}": body for name, body in chart.items()}}
 
 
 def _below(install: Install, repository: Repository) -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""The toolset ``helm``: charts, values and releases of OBI's."""

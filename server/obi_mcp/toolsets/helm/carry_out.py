@@ -1,0 +1,97 @@
+"""Carrying a plan for a release out: one command of helm's, the rollout, and the revision before where that fails."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from obi_mcp.enforcer.model import Progress
+from obi_mcp.errors import Conflict, Denied, InvalidArgument, NotFound, ObiMcpError, ProgramFailed
+from obi_mcp.toolsets.base import Services
+from obi_mcp.toolsets.helm.plan import ReleasePlan
+from obi_mcp.toolsets.helm.release import Stored, stored
+from obi_mcp.toolsets.kubernetes.carry_out import Outcome, unchanged
+from obi_mcp.toolsets.kubernetes.plan import Plan
+from obi_mcp.toolsets.kubernetes.rollout import rolled_out
+
+_REFUSED = (Denied, Conflict, NotFound)
+
+
+async def carry_out_release(
+    services: Services, plan: Plan, progress: Progress | None, *, wait_s: float, **more: Any
+) -> Outcome:
+    """Runs the plan's command and waits for the pods that it changes.
+
+    Raises: Conflict where the release, the chart or an object is no longer what the plan was made from; Denied.
+    """
+    if not isinstance(plan, ReleasePlan):  # INVARIANT: the plans of these tools are of this kind
+        raise InvalidArgument(f"the plan {plan.id} is not about a release", "make the plan again")
+    await unchanged(services, plan)
+    done: tuple[str, ...] = ()
+    try:
+        if progress:
+            await progress(0, len(plan.workloads) + 1, f"running helm {plan.verb}")
+        await _helm(services, plan)
+        done = (plan.steps[0].command,)
+        for workload in plan.workloads:
+            await rolled_out(services, plan.place, workload, progress, wait_s=wait_s)
+    except ObiMcpError as error:
+        return await _failed(services, plan, error, done)
+    return Outcome(done)
+
+
+async def _helm(services: Services, plan: ReleasePlan) -> None:
+    step, limits = plan.steps[0], services.settings.limits
+    call = plan.place.call(
+        step.command, stdin=step.stdin, timeout_s=limits.max_timeout_s, max_bytes=limits.max_bytes, expects=plan.seal
+    )
+    answer = await services.enforcer.run(call)
+    if answer.exit_code:
+        said = (answer.stderr or answer.stdout).strip()[:600]
+        raise ProgramFailed(f"helm {plan.verb} failed: {said}")
+
+
+async def _failed(services: Services, plan: ReleasePlan, error: ObiMcpError, done: tuple[str, ...]) -> Outcome:
+    """What is there now is asked, not guessed: helm may have written anything from nothing to all of it."""
+    finish = _undo(plan)
+    try:
+        now = await stored(services, plan.place, plan.release)
+    except ObiMcpError as unknown:
+        left = f"{finish}  # how far helm came is not known ({unknown.message[:200]}): look at obi_helm_status first"
+        return Outcome(done, error.message, (), (left,))
+    if _untouched(plan, now):
+        if isinstance(error, _REFUSED):
+            raise error
+        return Outcome(done, error.message)
+    if plan.verb == "uninstall":
+        gone = now is None
+        return Outcome(done, error.message, (), () if gone else (finish,))
+    if now is None:
+        return Outcome(done, error.message)
+    try:
+        await _taken_back(services, plan, finish)
+    except ObiMcpError as refused:
+        state = f"the release is at revision {now.release.revision}, {now.release.status}"
+        return Outcome(done, error.message, (), (f"{finish}  # {state}; {refused.message[:200]}",))
+    return Outcome(done, error.message, (finish,))
+
+
+def _untouched(plan: ReleasePlan, now: Stored | None) -> bool:
+    """Whether helm has stored nothing since the plan."""
+    return (now.release.revision if now else 0) == plan.seal.revision and plan.verb != "uninstall"
+
+
+def _undo(plan: ReleasePlan) -> str:
+    """The command line that takes the plan's command back, or finishes it where nothing can."""
+    where = f"-n {plan.place.namespace}" + (f" --kube-context {plan.place.context}" if plan.place.context else "")
+    if plan.verb in {"install", "uninstall"}:
+        return f"helm uninstall {plan.release} {where}"
+    return f"helm rollback {plan.release} {plan.seal.revision} {where}"
+
+
+async def _taken_back(services: Services, plan: ReleasePlan, command: str) -> None:
+    call = plan.place.call(command, timeout_s=services.settings.limits.max_timeout_s)
+    # An upgrade is taken back at its own level; what a first install made is removed where the caller's level allows.
+    road = services.enforcer.take_back if plan.verb == "upgrade" else services.enforcer.run
+    answer = await road(call)
+    if answer.exit_code:
+        raise ProgramFailed((answer.stderr or answer.stdout).strip()[:600])

@@ -1,0 +1,154 @@
+"""Plans for releases: what helm would make, held against what it made, and bound to chart, rendering and revision."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from obi_mcp.enforcer.concerned import ReleaseView, Seal
+from obi_mcp.errors import Denied
+from obi_mcp.policy.release import Release
+from obi_mcp.toolsets.base import Services
+from obi_mcp.toolsets.helm.release import WORKLOADS, target_of
+from obi_mcp.toolsets.kubernetes.place import Place
+from obi_mcp.toolsets.kubernetes.plan import Change, Object, Plan, Step, Target, change_of, look_up, state_of
+
+Verb = Literal["install", "upgrade", "rollback", "uninstall"]
+MAX_DRIFT = 10
+_EVENTS: Mapping[Verb, str] = {
+    "install": "install",
+    "upgrade": "upgrade",
+    "rollback": "rollback",
+    "uninstall": "delete",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ReleasePlan(Plan):
+    """One command of helm's. ``seal`` is what the command expects to find; ``workloads`` are those whose pods change."""
+
+    verb: Verb = "install"
+    release: str = ""
+    seal: Seal = Seal(0)
+    workloads: tuple[Target, ...] = ()
+
+
+async def judged(services: Services, place: Place, command: str, stdin: str | None = None) -> None:
+    """What the text of a command decides is decided before anything is looked at. Raises: Denied."""
+    decision = await asyncio.to_thread(services.enforcer.explain, place.call(command, stdin=stdin))
+    if not decision.allowed:
+        raise Denied(decision)
+
+
+async def release_plan(
+    services: Services,
+    place: Place,
+    verb: Verb,
+    release: str,
+    step: Step,
+    view: ReleaseView,
+    *,
+    warnings: Sequence[str] = (),
+) -> ReleasePlan:
+    """The plan of that command, from what its dry run found. Raises: what looking at the objects raises."""
+    olds = _objects(view.before) if verb != "install" else {}
+    news = _objects(view.after) if verb != "uninstall" else {}
+    targets = list(dict.fromkeys((*news, *olds)))
+    lives = dict(zip(targets, await asyncio.gather(*(look_up(services, place, t) for t in targets)), strict=True))
+    changes = tuple(_change(target, olds, news, lives[target]) for target in targets)
+    state = {target: state_of(body) for target, body in lives.items()}
+    workloads = tuple(t for t in news if t.kind in WORKLOADS and _template(olds.get(t)) != _template(news[t]))
+    bound = [place.context, step.command, step.stdin, asdict(view.seal), [[str(t), s] for t, s in state.items()]]
+    said = [*warnings, *view.warnings, *_drift(olds, lives)]
+    if verb in {"upgrade", "rollback"} and all(change.action == "same" for change in changes):
+        said.append("no object changes: helm would only write down another revision")
+    return ReleasePlan(
+        id=hashlib.sha256(json.dumps(bound).encode()).hexdigest()[:20],
+        tool=place.tool,
+        place=place,
+        steps=(step,),
+        state=state,
+        changes=changes,
+        warnings=tuple(dict.fromkeys(said)),
+        more=_more(verb, view, workloads),
+        verb=verb,
+        release=release,
+        seal=view.seal,
+        workloads=workloads,
+    )
+
+
+def hooks_of(release: Release | None, verb: Verb) -> list[dict[str, Any]]:
+    """The hooks of the release that helm runs in that command, in the order of their events."""
+    wanted = [f"{when}-{_EVENTS[verb]}" for when in ("pre", "post")]
+    found = [(wanted.index(event), item) for item in release.hooks for event in item.events if event in wanted] if (
+        release is not None
+    ) else []
+    rows = sorted(found, key=lambda entry: entry[0])
+    return [{"hook": item.label, "event": wanted[at]} for at, item in rows]
+
+
+def _more(verb: Verb, view: ReleaseView, workloads: Iterable[Target]) -> dict[str, Any]:
+    hooks = hooks_of(view.before if verb == "uninstall" else view.after, verb)
+    more: dict[str, Any] = {"revision": view.seal.revision, "hooks": hooks}
+    if view.chart is not None:
+        chart = view.chart
+        more["chart"] = f"{chart.name} {chart.version} ({chart.digest})"
+    if restarts := ", ".join(map(str, workloads)):
+        more["restarts"] = restarts
+    if hooks:
+        more["hooks run"] = ", ".join(f"{row['event']} {row['hook']}" for row in hooks)
+    return more
+
+
+def _objects(release: Release | None) -> dict[Target, Object]:
+    if release is None:
+        return {}
+    return {target_of(item.document, release): item.document.body for item in release.objects}
+
+
+def _change(target: Target, olds: Mapping[Target, Object], news: Mapping[Target, Object], live: Object | None) -> Change:
+    old, new = olds.get(target), news.get(target)
+    if new is None and live is None:
+        return Change(target, "same")  # helm forgets what is not there
+    if old == new and live is None and new is not None:
+        return change_of(target, None, new)
+    return change_of(target, old, new)
+
+
+def _template(body: Object | None) -> Any:
+    return ((body or {}).get("spec") or {}).get("template")
+
+
+def _drift(olds: Mapping[Target, Object], lives: Mapping[Target, Object | None]) -> list[str]:
+    """What somebody else changed in the objects of the release: helm keeps some of it, and writes over the rest."""
+    said: list[str] = []
+    for target, old in olds.items():
+        live = lives.get(target)
+        if live is None:
+            said.append(f"{target} of the release is gone from the cluster")
+            continue
+        paths = [path for part in ("spec", "data", "rules") for path in _differing(old.get(part), live.get(part), part)]
+        if paths:
+            said.append(f"{target} is not as helm made it: {', '.join(paths[:MAX_DRIFT])}")
+    return said
+
+
+def _differing(wanted: Any, live: Any, path: str) -> list[str]:
+    """Where what helm wrote is no longer there; what the cluster added is no difference."""
+    if isinstance(wanted, Mapping):
+        if not isinstance(live, Mapping):
+            return [path] if wanted else []
+        return [found for key, value in wanted.items() for found in _differing(value, live.get(key), f"{path}.{key}")]
+    if isinstance(wanted, list):
+        if not isinstance(live, list) or len(wanted) != len(live):
+            return [path] if wanted else []
+        pairs = enumerate(zip(wanted, live, strict=True))
+        return [found for at, (one, other) in pairs for found in _differing(one, other, f"{path}[{at}]")]
+    # Quantities have several spellings, and an empty value is left out.
+    same = wanted == live or not wanted or ".resources." in path or str(wanted) == str(live)
+    return [] if same else [path]
