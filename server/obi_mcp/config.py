@@ -88,7 +88,7 @@ class Settings:
     """Everything the operator decides. A caller can lower ``access``, nothing else."""
 
     access: Access = Access.READ_ONLY
-    toolsets: tuple[str, ...] = ("command",)
+    toolsets: tuple[str, ...] = ("command", "local", "kubernetes")
     policy_directory: str | None = None
     log_level: str = "info"
     confine: str = "auto"

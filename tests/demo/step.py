@@ -239,4 +239,4 @@ class ToolList:
         if missing := set(self.tools) - {tool.name for tool in listed}:
             raise StepFailed(f"{', '.join(sorted(missing))} are not listed")
         for tool in listed:
-            stage.transcript.line(f"{tool.name:<21} {tool.title}")
+            stage.transcript.line(f"{tool.name:<27} {tool.title}")

@@ -329,7 +329,7 @@ def test_the_official_client_speaks_to_the_process(mode: str) -> None:
         )
         with open(os.devnull, "w", encoding="utf-8") as quiet:
             async with asyncio.timeout(30), Client(stdio_client(parameters, quiet), mode=mode) as client:
-                assert len((await client.list_tools()).tools) == 4
+                assert len((await client.list_tools()).tools) == len(listed_tools(Settings()))
                 result = await client.call_tool("obi_explain_command", GOOD)
                 assert result.structured_content == NARROWED.as_json()
 

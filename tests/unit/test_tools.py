@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
 from dataclasses import replace
 from typing import Any
 
 import jsonschema
 import pytest
+from mcp import Client
 from tests.snapshots.update import TOOLS, tool_snapshots
 from tests.unit.recorded_road import ANSWER, NARROWED, REFUSED, UNREADABLE, RecordedAudit, RecordedRoad, services
 
+from obi_mcp.app import ObiServer
+from obi_mcp.cli.findings import toolset_findings
 from obi_mcp.config import Limits, Settings
 from obi_mcp.enforcer.model import MAX_PARSED, Answer
 from obi_mcp.errors import (
@@ -29,7 +33,7 @@ from obi_mcp.errors import (
 )
 from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.base import SHARED, UNLISTED, ToolCall, ToolResult, ToolSpec
-from obi_mcp.toolsets.registry import ALL, TOOLSETS, all_toolsets, listed_tools
+from obi_mcp.toolsets.registry import ALL, TOOLSETS, all_toolsets, left_out, listed_tools
 from obi_mcp.toolsets.rendering import MAX_TEXT, render_answer, render_error
 from obi_mcp.toolsets.run import run_tool
 
@@ -124,6 +128,32 @@ def test_schemas_show_the_limits_and_levels_of_the_settings() -> None:
 def test_a_toolset_that_is_none_is_refused() -> None:
     with pytest.raises(ConfigError, match="there is no toolset comand"):
         listed_tools(Settings(toolsets=("comand",)))
+
+
+def test_a_toolset_that_cannot_be_offered_is_left_out_with_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "platform", "darwin")
+    assert "obi_get_status" not in {tool.name for tool in listed_tools(FULL)}
+    assert left_out(FULL) == {"local": "OBI runs on Linux, and this host does not"}
+    found = {finding.subject: finding for finding in toolset_findings(FULL)}
+    assert found["toolsets"].evidence == "command, kubernetes"
+    assert found["toolset local"].severity == "note"
+    monkeypatch.undo()
+    assert left_out(FULL) == {}
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+def test_the_list_of_the_default_toolsets_stays_small(mode: str) -> None:
+    """As a client gets it at the level that lists most: docs/decisions and the README promise 20 kB."""
+
+    async def run() -> None:
+        server = ObiServer(services(RecordedRoad(), FULL))
+        async with asyncio.timeout(20), Client(server, mode=mode) as client:
+            listed = await client.list_tools()
+        names = {tool.name for tool in listed.tools}
+        assert {"obi_kubectl", "obi_get_status", "obi_k8s_deploy", "obi_k8s_undeploy"} <= names
+        assert len(listed.model_dump_json(by_alias=True, exclude_none=True)) <= 20_000
+
+    asyncio.run(run())
 
 
 def test_the_command_toolset_is_always_on() -> None:

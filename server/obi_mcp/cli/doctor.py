@@ -44,6 +44,7 @@ def look(settings: Settings) -> list[Finding]:
     """Every finding, host first."""
     found = [findings.settings_finding(settings), findings.policy_finding(settings)]
     policy_holds = found[-1].severity == "ok"
+    found.extend(findings.toolset_findings(settings))
     found.extend(findings.kubeconfig_findings(settings, os.environ))
     found.extend(_asked(settings) if policy_holds else [])
     found.extend(local_findings(settings, os.environ))

@@ -16,6 +16,7 @@ from obi_mcp.errors import ObiMcpError
 from obi_mcp.policy.shipped import shipped_charts
 from obi_mcp.process.kubeconfig import SERVICE_ACCOUNT, Kubeconfig, file_error, kubeconfig_paths
 from obi_mcp.process.obstacle import no_kubeconfig
+from obi_mcp.toolsets.registry import enabled_toolsets, left_out
 
 Severity = Literal["ok", "note", "problem"]
 
@@ -51,6 +52,13 @@ def settings_finding(settings: Settings) -> Finding:
     """Which file the settings came from, and the level."""
     source = f"from {settings.source}" if settings.source else "defaults, environment and flags; no file was found"
     return Finding("settings", "ok", f"{source}; access level {settings.access.label}")
+
+
+def toolset_findings(settings: Settings) -> Iterator[Finding]:
+    """Which groups of tools are offered, and which are left out and why."""
+    yield Finding("toolsets", "ok", ", ".join(toolset.name for toolset in enabled_toolsets(settings)))
+    for name, reason in left_out(settings).items():
+        yield Finding(f"toolset {name}", "note", f"left out: {reason}")
 
 
 def policy_finding(settings: Settings) -> Finding:

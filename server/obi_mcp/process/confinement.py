@@ -30,7 +30,9 @@ _DEVICES = ("/dev/null",)
 # The launcher looks for what its children left behind in /proc. Other processes' memory, environment and files stay
 # shut there: Landlock refuses to look into a process that is not confined alike.
 _PROCESSES = "/proc"
-_ALWAYS_ON, _ALL = "command", "all"
+_ALL = "all"
+_STATEFUL = frozenset({"local", "docker", _ALL})
+"""Toolsets whose tools leave something for the next server: an agent, what was captured."""
 _LIMITS = ("/sys/fs/cgroup", "/sys/kernel/mm/transparent_hugepage")
 """What the receiver's engine looks up; DuckDB 2.0 ends with SIGABRT where its cgroup is there and may not be read."""
 _HOST_FACTS = ("/sys", "/boot", "/etc/os-release", "/usr/lib/os-release")
@@ -80,7 +82,7 @@ def confine_server(
     Raises: ConfigError when a kernel that has Landlock refuses.
     """
     environ = os.environ if environ is None else environ
-    if _names(settings) - {_ALWAYS_ON}:
+    if _keeps_state(settings, programs):
         for place in filter(None, (str(state_directory(environ)), settings.capture.directory)):
             _make(Path(place))  # a rule needs a directory that is there
     planned = plan(settings, programs, private=private, environ=environ)
@@ -152,7 +154,7 @@ def toolset_needs(settings: Settings, environ: Mapping[str, str]) -> Needs:
     names, home = _names(settings), environ.get("HOME", "/")
     read: list[str] = []
     write: list[str] = []
-    if names - {_ALWAYS_ON}:
+    if names & _STATEFUL:
         write += filter(None, (str(state_directory(environ)), settings.capture.directory))
         read += _LIMITS
     if names & {"local", _ALL}:
@@ -161,6 +163,12 @@ def toolset_needs(settings: Settings, environ: Mapping[str, str]) -> Needs:
         places = (environ.get("DOCKER_CONFIG"), environ.get("DOCKER_CERT_PATH"), os.path.join(home, ".docker"))
         read += [place for place in places if place]
     return Needs(tuple(read), tuple(write))
+
+
+def _keeps_state(settings: Settings, programs: Programs) -> bool:
+    """Whether something may be written into the state directory that is not there yet."""
+    has_obi = "obi" in programs.found or settings.local.binary is not None
+    return bool(_names(settings) & (_STATEFUL if has_obi else _STATEFUL - {"local"}))
 
 
 def _names(settings: Settings) -> frozenset[str]:

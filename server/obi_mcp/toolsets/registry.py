@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 
 from obi_mcp.config import Settings
@@ -37,12 +37,21 @@ def enabled_toolsets(settings: Settings) -> tuple[Toolset, ...]:
 
     Raises: ConfigError for a name that is none.
     """
+    return tuple(toolset for toolset in _wanted(settings) if not toolset.unavailable(settings))
+
+
+def left_out(settings: Settings) -> Mapping[str, str]:
+    """Toolsets that the settings name and that cannot be offered here, each with the reason. Raises: ConfigError."""
+    reasons = ((toolset.name, toolset.unavailable(settings)) for toolset in _wanted(settings))
+    return {name: reason for name, reason in reasons if reason}
+
+
+def _wanted(settings: Settings) -> tuple[Toolset, ...]:
     if unknown := sorted(set(settings.toolsets) - TOOLSETS.keys() - {ALL}):
         raise ConfigError(
             f"there is no toolset {', '.join(unknown)}", f"use some of {', '.join(sorted(TOOLSETS))}, or {ALL}"
         )
-    wanted = TOOLSETS if ALL in settings.toolsets else {*settings.toolsets, ALWAYS_ON}
-    return tuple(toolset for toolset in all_toolsets(wanted) if not toolset.unavailable(settings))
+    return all_toolsets(TOOLSETS if ALL in settings.toolsets else {*settings.toolsets, ALWAYS_ON})
 
 
 def listed_tools(settings: Settings) -> tuple[ToolSpec, ...]:

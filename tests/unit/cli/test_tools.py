@@ -16,12 +16,14 @@ from obi_mcp.toolsets.registry import listed_tools
 def test_json_is_what_tools_list_gives(level: Access, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--json", "--access", level.label, "--toolsets", "command"]) == 0
     shown = json.loads(capsys.readouterr().out)
-    assert shown == {"tools": [spec.public(level) for spec in listed_tools(Settings(access=level))]}
+    settings = Settings(access=level, toolsets=("command",))
+    assert shown == {"tools": [spec.public(level) for spec in listed_tools(settings)]}
 
 
 def test_text_is_one_line_for_every_tool(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--access", "full"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == [spec.name for spec in listed_tools(Settings())]
-    assert "up to full" in lines[0]
-    assert "up to read-only" in lines[-1]
+    assert [line.split()[0] for line in lines] == [spec.name for spec in listed_tools(Settings(access=Access.FULL))]
+    levels = {line.split()[0]: line for line in lines}
+    assert "up to full" in levels["obi_kubectl"]
+    assert "up to read-only" in levels["obi_k8s_status"]

@@ -250,7 +250,7 @@ def test_packages_that_are_links_are_readable_where_they_lie(tmp_path: Path, mon
 def test_toolsets_beyond_commands_may_write_their_state(home: Path, tmp_path: Path) -> None:
     environ = {"HOME": str(home), "XDG_STATE_HOME": str(tmp_path)}
     state_directory(environ).mkdir()
-    for toolsets, written in (("command",), False), (("local",), True), (("all",), True):
+    for toolsets, written in (("command", "kubernetes"), False), (("local",), True), (("all",), True):
         rules = plan(Settings(toolsets=toolsets), NOTHING, environ=environ).rules
         assert (str(tmp_path / "obi-mcp") in rules.write) is written
         assert ("/sys" in rules.read) is written

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from typing import Any
 
@@ -23,7 +24,7 @@ class LocalToolset:
     version = __version__
 
     def unavailable(self, settings: Settings) -> str | None:
-        return None
+        return None if sys.platform == "linux" else "OBI runs on Linux, and this host does not"
 
     def tools(self, settings: Settings) -> tuple[ToolSpec, ...]:
         tools = (_status(), _deploy(), _stop(), _get_config(), _update_config(), _validate(), _migrate(), _logs())
