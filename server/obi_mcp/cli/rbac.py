@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from obi_mcp.cli.arguments import VerbParser, add_settings_flags, settings_from
-from obi_mcp.obi.manifests.render import stream
-from obi_mcp.obi.server_rights import ServerRights, server_rights
+from obi_mcp.obi.server_rights import NAME, ServerRights, commented, server_rights
 from obi_mcp.policy.engine import Policy
 
 
@@ -15,20 +14,23 @@ def parser() -> VerbParser:
     made = VerbParser(
         "obi-mcp rbac",
         "Writes the least ServiceAccount, ClusterRole, Roles and bindings for this server at an access level. "
-        "An administrator applies them; this server never does.",
+        "Each rule says what it is for. An administrator applies them; this server never does.",
     )
     made.add_argument(
         "--namespace",
         action="append",
         default=[],
         metavar="NAME",
-        help="where OBI may be; may be repeated; default: scope.namespaces",
+        help="where OBI may be; it has to exist; may be repeated; default: scope.namespaces",
     )
     made.add_argument(
         "--account-namespace", metavar="NAME", help="where the account lives; default: the first namespace"
     )
     made.add_argument("--everywhere", action="store_true", help="lists over all namespaces (kubectl -A) work too")
     made.add_argument("--no-helm", action="store_true", help="no secrets: helm keeps releases in them")
+    made.add_argument(
+        "--name", default=NAME, help="of the account and its roles, for several servers in a cluster (%(default)s)"
+    )
     add_settings_flags(made, "access", "policy")
     return made
 
@@ -46,6 +48,8 @@ def main(argv: Sequence[str]) -> int:
         cluster_objects=tuple(sorted(settings.scope.known_cluster_objects())),
         everywhere=args.everywhere,
         helm=not args.no_helm,
+        instrumented=settings.scope.instrumented_namespaces,
+        name=args.name,
     )
-    print(stream(server_rights(asked, policy.resources)), end="")
+    print(commented(server_rights(asked, policy.resources)), end="")
     return 0

@@ -1,4 +1,4 @@
-"""What kubectl and helm print when no cluster answers, told from what they print when the cluster says no.
+"""What kubectl and helm print when no cluster answers, told from what they print when the cluster says no, and why.
 
 The programs have no exit code for it, so their words are read, here and nowhere else. The sentences are those of
 client-go's transport and of kubectl's and helm's wrappers around them (kubectl 1.36, helm 4.3).
@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 
 from obi_mcp.command.model import Command
-from obi_mcp.errors import ClusterUnreachable, Conflict
+from obi_mcp.errors import ClusterUnreachable, Conflict, ObiMcpError
+from obi_mcp.policy.resource import ResourceTable
+from obi_mcp.policy.scope import Scope
 from obi_mcp.process.container import unreachable_step
 from obi_mcp.process.runner import Completed
 
@@ -56,3 +58,29 @@ def raise_for_failure(completed: Completed, head: Command) -> None:
         raise ClusterUnreachable(
             f"no API server answered {head.program}: {last}", f"{unreachable_step(last)}; obi-mcp doctor looks at more"
         )
+
+
+def name_missing_right(error: ObiMcpError, resources: ResourceTable, scope: Scope) -> None:
+    """Where the API server refused for want of a right, the error's hint says which one and where it is given."""
+    if hint := _missing(error.message, resources, scope):
+        error.hint = hint
+
+
+def forbidden_note(completed: Completed, resources: ResourceTable, scope: Scope) -> str | None:
+    """The same, to be told beside what a program printed that was refused."""
+    if completed.exit_code == 0:
+        return None
+    return _missing(completed.stderr.decode("utf-8", "replace"), resources, scope)
+
+
+def _missing(said: str, resources: ResourceTable, scope: Scope) -> str | None:
+    if "forbidden" not in said:
+        return None
+    # Here, because the classes of manifests are dear to make, and nearly every server has its rights.
+    from obi_mcp.obi.missing_right import missing_right, who_gives_it
+
+    right = missing_right(said)
+    if right is None:
+        return None
+    given = who_gives_it(right, resources, tuple(sorted(scope.known_cluster_objects())))
+    return f"the account of this server may not {right}: {given}"

@@ -8,7 +8,7 @@ import pytest
 from tests.unit.policy.policies import built_in
 
 from obi_mcp.obi.manifests.kinds import body_of
-from obi_mcp.obi.server_rights import ServerRights, server_rights
+from obi_mcp.obi.server_rights import ServerRights, commented, server_rights
 from obi_mcp.policy.model import Access
 
 LEVELS = list(Access)
@@ -16,7 +16,7 @@ LEVELS = list(Access)
 
 def rules(access: Access, kind: str, **more: Any) -> list[dict[str, Any]]:
     asked = ServerRights(access=access, namespaces=("obi",), account_namespace="obi", cluster_objects=("obi",), **more)
-    bodies = [body_of(thing) for thing in server_rights(asked, built_in().resources)]
+    bodies = [body_of(given.thing) for given in server_rights(asked, built_in().resources)]
     return [rule for body in bodies if body["kind"] == kind for rule in body["rules"]]
 
 
@@ -80,15 +80,44 @@ def test_without_helm_no_secret_is_named(access: Access) -> None:
 
 
 def test_each_level_holds_what_the_one_below_holds() -> None:
-    for kind in ("Role", "ClusterRole"):
-        held: set[tuple[str, str, str]] = set()
-        for access in LEVELS:
-            now = {
-                (group, resource, verb)
-                for rule in rules(access, kind)
-                for group in rule["apiGroups"]
-                for resource in rule["resources"]
-                for verb in rule["verbs"]
-            }
-            assert held <= now
-            held = now
+    held: set[tuple[str, str, str]] = set()
+    for access in LEVELS:
+        # What is held in the whole cluster is held in a namespace, too.
+        now = {
+            (group, resource, verb)
+            for rule in (*rules(access, "Role"), *rules(access, "ClusterRole"))
+            for group in rule["apiGroups"]
+            for resource in rule["resources"]
+            for verb in rule["verbs"]
+        }
+        assert held <= now
+        held = now
+
+
+def test_no_level_makes_or_removes_a_namespace() -> None:
+    for access in LEVELS:
+        assert verbs(rules(access, "ClusterRole"), "namespaces") == {"get", "list", "watch"}
+
+
+@pytest.mark.parametrize("access", LEVELS)
+def test_every_rule_says_what_it_is_for(access: Access) -> None:
+    asked = ServerRights(access=access, namespaces=("obi",), account_namespace="obi", cluster_objects=("obi",))
+    given = server_rights(asked, built_in().resources)
+    text = commented(given)
+    for one in given:
+        assert len(one.whys) == len(body_of(one.thing).get("rules", ()))
+        assert all(f"# {why}\n- apiGroups:" in text for why in one.whys)
+
+
+def test_what_is_instrumented_is_looked_at_and_gets_nothing_but_a_patch() -> None:
+    asked = ServerRights(
+        access=Access.FULL,
+        namespaces=("obi",),
+        account_namespace="obi",
+        cluster_objects=("obi",),
+        instrumented=("shop",),
+    )
+    bodies = [body_of(given.thing) for given in server_rights(asked, built_in().resources)]
+    (role,) = [body for body in bodies if body["kind"] == "Role" and body["metadata"]["namespace"] == "shop"]
+    assert verbs(role["rules"], "deployments") == {"get", "list", "watch", "patch"}
+    assert verbs(role["rules"], "configmaps") == set() and verbs(role["rules"], "secrets") == set()
