@@ -30,14 +30,18 @@ class Shown:
 
 def transcripts(document: Path) -> list[Shown]:
     """Every command of every ``console`` block."""
+    return [shown for block in fenced(document, "console") for shown in shown_in(block)]
+
+
+def shown_in(block: str) -> list[Shown]:
+    """Every command of one ``console`` block."""
     found: list[Shown] = []
-    for block in fenced(document, "console"):
-        for part in block.split("$ ")[1:]:
-            command, *output = part.rstrip("\n").split("\n")
-            if command == "echo $?":
-                found[-1] = Shown(found[-1].command, found[-1].output, int(output[0]))
-            else:
-                found.append(Shown(command, tuple(output), None))
+    for part in block.split("$ ")[1:]:
+        command, *output = part.rstrip("\n").split("\n")
+        if command == "echo $?":
+            found[-1] = Shown(found[-1].command, found[-1].output, int(output[0]))
+        else:
+            found.append(Shown(command, tuple(output), None))
     return found
 
 
