@@ -349,8 +349,6 @@ class Enforcer:
             notes.append(_DIFFERENCES)
         if note := forbidden_note(completed, self.policy.resources, self.policy.scope):
             notes.append(note)
-        if note := forbidden_note(completed, self.policy.resources, self.policy.scope):
-            notes.append(note)
         return self._answer(trace, approved, completed, tuple(notes), case.release.view(self._redactor))
 
     async def _differs(self, call: Call, difference: Difference) -> Conflict:
@@ -504,7 +502,6 @@ class Enforcer:
 
     def _clean(self, error: ObiMcpError) -> None:
         """Errors repeat what programs and the API server said: the same redaction as for output."""
-        name_missing_right(error, self.policy.resources, self.policy.scope)
         name_missing_right(error, self.policy.resources, self.policy.scope)
         error.message = self._plain(error.message)
         error.hint = self._plain(error.hint) if error.hint else error.hint
