@@ -181,10 +181,11 @@ class HostUnfit(ObiMcpError):
 
 
 class ClusterUnreachable(ObiMcpError):
-    """The API server gave no usable answer."""
+    """The API server gave no usable answer. ``stdout``: what the program had printed until then."""
 
     code = "cluster_unreachable"
     exit_code = 4
+    stdout = ""
 
 
 class EngineUnreachable(ObiMcpError):

@@ -21,6 +21,7 @@ from obi_mcp.enforcer.case import Case, Difference, Proved
 from obi_mcp.enforcer.cluster import Cluster, Reader
 from obi_mcp.enforcer.concerned import ReleaseView, Seal
 from obi_mcp.enforcer.failures import ChangedSince, changed_since, forbidden_note, name_missing_right, raise_for_failure
+from obi_mcp.enforcer.first import remove_empty
 from obi_mcp.enforcer.members import Members
 from obi_mcp.enforcer.model import MAX_PARSED, Answer, Call, Progress
 from obi_mcp.enforcer.obi_program import answer_obi
@@ -184,6 +185,21 @@ class Enforcer:
         await self._runner.sandbox.prepare(None)
         known = self._runner.sandbox.kubeconfig
         return Contexts(known.current, tuple(name for name in self.policy.scope.contexts if name in known.contexts))
+
+    async def remove_namespaces(self, call: Call) -> tuple[str, ...]:
+        """Removes again the Namespaces that this ``apply`` made, those in which nothing stands; gives their names.
+
+        Raises: Denied, CallTimeout, CallCancelled, ClusterUnreachable, ProgramFailed, AuditError.
+        """
+
+        async def removing(trace: _Trace) -> tuple[str, ...]:
+            async with self._decided(call, trace) as (case, _):
+                self._begin(told, trace)
+                names = tuple(document.name for document in case.decision.documents if document.kind == "Namespace")
+                return await remove_empty(case, names)
+
+        told = replace(call, command=f"{call.command}  # taken back: the Namespaces while they are empty")
+        return await self._recorded(told, removing)
 
     def _approving(self, trace: _Trace) -> Callable[[Case, Sequence[Proved]], object]:
         """Approval of a read, whose results the audit line then has."""

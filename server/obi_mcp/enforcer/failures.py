@@ -55,9 +55,11 @@ def raise_for_failure(completed: Completed, head: Command) -> None:
     if _UNREACHABLE.search(completed.stderr):
         said = completed.stderr.decode("utf-8", "replace").strip().splitlines()
         last = said[-1][:300] if said else ""
-        raise ClusterUnreachable(
+        error = ClusterUnreachable(
             f"no API server answered {head.program}: {last}", f"{unreachable_step(last)}; obi-mcp doctor looks at more"
         )
+        error.stdout = completed.stdout.decode("utf-8", "replace")
+        raise error
 
 
 def name_missing_right(error: ObiMcpError, resources: ResourceTable, scope: Scope) -> None:

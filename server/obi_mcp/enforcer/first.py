@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 
 from obi_mcp.enforcer.case import Case, Proved, failed
 from obi_mcp.errors import ProgramFailed
@@ -45,10 +46,23 @@ async def make_namespaces(case: Case, check: Check, missing: Sequence[Document])
 
 
 async def _take_back(case: Case, names: Sequence[str]) -> None:
-    """Remove the Namespaces while nothing stands in them but what every namespace gets."""
+    with suppress(ProgramFailed):  # the caller is told why the rest was refused, which matters more
+        await remove_empty(case, names)
+
+
+async def remove_empty(case: Case, names: Sequence[str]) -> tuple[str, ...]:
+    """Removes those Namespaces in which nothing stands but what every namespace gets; gives their names.
+
+    Raises: ProgramFailed where the API server refuses, ClusterUnreachable.
+    """
     empty = [name for name in names if await _is_empty(case, name)]
-    if empty:
-        await case.run_own(case.policy.approve_removal(case.decision, empty))
+    if not empty:
+        return ()
+    completed = await case.run_own(case.policy.approve_removal(case.decision, empty))
+    if completed.exit_code:
+        said = completed.stderr.decode("utf-8", "replace").strip()[:600]
+        raise ProgramFailed(f"the namespace {empty[0]} could not be removed again: {said}")
+    return tuple(empty)
 
 
 async def _is_empty(case: Case, namespace: str) -> bool:

@@ -11,8 +11,9 @@ from obi_mcp.obi.config import validate
 from obi_mcp.obi.edit import merge_patch
 from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.base import Schema, Services, ToolCall, ToolResult, ToolSpec
+from obi_mcp.toolsets.kubernetes.objects import Object, Target, holds_a_secret, look_up
 from obi_mcp.toolsets.kubernetes.place import PLACE, Place, name
-from obi_mcp.toolsets.kubernetes.plan import Object, Plan, Plans, Step, Target, Undo, holds_a_secret, look_up, make_plan
+from obi_mcp.toolsets.kubernetes.plan import Plan, Plans, Step, make_plan
 from obi_mcp.toolsets.kubernetes.planned import SECOND_CALL, plan_or_carry_out
 from obi_mcp.toolsets.kubernetes.schema import arguments, either, result
 from obi_mcp.toolsets.kubernetes.survey import image_of, version_of
@@ -97,8 +98,7 @@ async def _plan_config(services: Services, call: ToolCall) -> Plan:
         )
     daemons = Target.of({**workload, "kind": "DaemonSet"})
     restart = f"kubectl rollout restart {daemons.words}"
-    write = Step(_patch(target, key, new), (target,), undo=(Undo(_patch(target, key, old)), Undo(restart)))
-    steps = [write, Step(restart, (), dry=False)]
+    steps = [Step(_patch(target, key, new), (target,)), Step(restart, (daemons,), dry=False)]
     warnings = [str(finding) for finding in findings]
     if holds_a_secret({"old": old}):
         raise InvalidDocument(
@@ -131,8 +131,7 @@ async def _plan_upgrade(services: Services, call: ToolCall) -> Plan:
         pass  # configured by variables alone
     if _by_helm(workload):
         warnings.append("Helm installed this: upgrade the release instead, or the next helm upgrade undoes it")
-    undo = (Undo(f"kubectl rollout undo {target.words}"),)
-    return await make_plan(services, place, [Step(command, (target,), undo=undo)], warnings=warnings, watched=target)
+    return await make_plan(services, place, [Step(command, (target,))], warnings=warnings, watched=target)
 
 
 async def _workload(services: Services, place: Place, call: ToolCall) -> Object:

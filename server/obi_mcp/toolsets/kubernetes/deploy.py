@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from obi_mcp.config import Settings
 from obi_mcp.errors import InvalidArgument
@@ -11,19 +11,9 @@ from obi_mcp.obi.manifests.labels import MANAGED_BY
 from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.base import Schema, Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.kubernetes.generate import INSTALL, judged, requested_install, requested_sidecar
+from obi_mcp.toolsets.kubernetes.objects import Object, Target, holds_a_secret, list_of, look_up
 from obi_mcp.toolsets.kubernetes.place import PLACE, Place, name
-from obi_mcp.toolsets.kubernetes.plan import (
-    Object,
-    Plan,
-    Plans,
-    Step,
-    Target,
-    Undo,
-    as_written,
-    holds_a_secret,
-    look_up,
-    make_plan,
-)
+from obi_mcp.toolsets.kubernetes.plan import Plan, Plans, Step, Undo, make_plan
 from obi_mcp.toolsets.kubernetes.planned import SECOND_CALL, plan_or_carry_out
 from obi_mcp.toolsets.kubernetes.schema import arguments, result
 
@@ -107,8 +97,8 @@ async def _plan_deployment(services: Services, call: ToolCall) -> Plan | ToolRes
     if live is not None:
         bodies = [body for body in bodies if body["kind"] != "Namespace"]  # it may be somebody else's, and it is there
     befores = {Target.of(body): await look_up(services, place, Target.of(body)) for body in bodies}
-    undo, kept = _undo(befores)
-    step = Step("kubectl apply -f -", tuple(befores), list_of(bodies), undo, dry=live is not None)
+    kept = _kept(services, befores)
+    step = Step("kubectl apply -f -", tuple(befores), list_of(bodies), dry=live is not None)
     watched = Target("DaemonSet", install.name, install.namespace)
     return await make_plan(services, place, [step], warnings=[*warnings, *kept], watched=watched)
 
@@ -127,8 +117,10 @@ async def _plan_sidecar(services: Services, call: ToolCall) -> Plan:
     target = Target("Deployment", sidecar.deployment, sidecar.namespace)
     patch = json.dumps(sidecar_patch(sidecar))
     command = f"kubectl patch {target.words} --type strategic -p '{patch}'"
+    live = await look_up(services, place, target)
+    generations = {target: int(live["metadata"].get("generation", 0)) if live is not None else 0}
     undo = (Undo(f"kubectl rollout undo {target.words}"),)
-    return await make_plan(services, place, [Step(command, (target,), undo=undo)])
+    return await make_plan(services, place, [Step(command, (target,), undo=undo, generations=generations)])
 
 
 async def _plan_removal(services: Services, call: ToolCall) -> Plan | ToolResult:
@@ -149,18 +141,13 @@ async def _plan_removal(services: Services, call: ToolCall) -> Plan | ToolResult
     return await make_plan(services, place, steps, warnings=[stays])
 
 
-def _undo(befores: Mapping[Target, Object | None]) -> tuple[tuple[Undo, ...], list[str]]:
-    """What puts back what was there and removes what was not, the workloads first; and what cannot be put back."""
-    made = [target for target, before in befores.items() if before is None]
-    old = [as_written(before) for before in befores.values() if before is not None]
-    hidden = [body for body in old if holds_a_secret(body)]
-    again = [body for body in old if body not in hidden]
-    undo = [Undo(f"kubectl delete {target.words}") for target in reversed(made) if target.kind != "Namespace"]
-    if again:
-        undo.append(Undo("kubectl apply -f -", list_of(again)))
-    return tuple(undo), [f"{Target.of(body)} holds a credential: it could not be put back" for body in hidden]
-
-
-def list_of(bodies: Sequence[Object]) -> str:
-    """Objects as one document on standard input."""
-    return json.dumps({"apiVersion": "v1", "kind": "List", "items": list(bodies)})
+def _kept(services: Services, befores: Mapping[Target, Object | None]) -> list[str]:
+    """What could not be taken back if the rest fails."""
+    hidden = [str(target) for target, before in befores.items() if before is not None and holds_a_secret(before)]
+    kept = [f"{target} holds a credential: if it is changed it cannot be put back" for target in hidden]
+    made = [target for target, before in befores.items() if before is None and target.kind != "Namespace"]
+    if made and services.settings.access < Access.FULL:
+        kept.append(
+            f"what is new ({len(made)} objects) could not be removed again if it fails: deleting needs --access full"
+        )
+    return kept

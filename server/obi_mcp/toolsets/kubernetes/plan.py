@@ -14,48 +14,25 @@ import time
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-from obi_mcp.errors import Denied, InvalidArgument, NotFound, ProgramFailed
+from obi_mcp.errors import Denied, InvalidArgument, ObiMcpError, ProgramFailed
 from obi_mcp.policy.yaml_writer import to_yaml
 from obi_mcp.toolsets.base import Services
+from obi_mcp.toolsets.kubernetes.objects import Object, Target, look_up, normalized, restarted, state_of
 from obi_mcp.toolsets.kubernetes.place import Place
 
-Object = Mapping[str, Any]
-Action = Literal["create", "change", "delete", "same"]
+if TYPE_CHECKING:
+    from obi_mcp.toolsets.kubernetes.take_back import TakingBack
+
+__all__ = ["Object", "Target", "look_up", "normalized", "state_of"]  # beside what is defined here
+
+Action = Literal["create", "change", "delete", "restart", "same"]
 
 MAX_PLANS = 32
-REDACTED = "[redacted]"
 KEPT_S = 1_800.0
 MAX_DIFF = 4_000
-_BOOKKEEPING = ("managedFields", "resourceVersion", "uid", "generation", "creationTimestamp", "selfLink")
-_WRITTEN_BY_OTHERS = (
-    "kubectl.kubernetes.io/last-applied-configuration",
-    "deprecated.daemonset.template.generation",
-    "deployment.kubernetes.io/revision",
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One object. ``namespace`` None: it is in none."""
-
-    kind: str
-    name: str
-    namespace: str | None
-
-    @classmethod
-    def of(cls, body: Object) -> Target:
-        metadata = body["metadata"]
-        return cls(str(body["kind"]), str(metadata["name"]), metadata.get("namespace"))
-
-    def __str__(self) -> str:
-        return f"{self.kind} {f'{self.namespace}/' if self.namespace else ''}{self.name}"
-
-    @property
-    def words(self) -> str:
-        """As kubectl takes it."""
-        return f"{self.kind.lower()} {self.name}" + (f" -n {self.namespace}" if self.namespace else "")
+_SOME_TIME = "when the plan is carried out"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +45,11 @@ class Undo:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One write: the command line with its document, what it writes, and what takes it back.
+    """One write: the command line with its document, and what it writes.
 
     ``dry`` False: the command has no dry run (``rollout restart``), or what it goes into does not exist yet.
+    ``undo``: what takes it back where that is not done object by object: its targets are somebody else's (a sidecar's
+    Deployment), so that not all of them is seen. ``generations``: of these targets, before.
     """
 
     command: str
@@ -78,6 +57,7 @@ class Step:
     stdin: str | None = None
     undo: tuple[Undo, ...] = ()
     dry: bool = True
+    generations: Mapping[Target, int] = field(default_factory=dict, hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +75,11 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """``id`` follows from everything that it holds. ``watched``: the workload whose rollout is waited for."""
+    """``id`` follows from everything that it holds. ``watched``: the workload whose rollout is waited for.
+
+    ``befores`` and ``afters``: each object as it is and as it will be, None where there is none; as the dry run gave
+    it, or as it will be sent.
+    """
 
     id: str
     tool: str
@@ -107,6 +91,24 @@ class Plan:
     watched: Target | None = None
     more: Mapping[str, Any] = field(default_factory=dict)
     """What else the answer says of it."""
+    befores: Mapping[Target, Object | None] = field(default_factory=dict, compare=False)
+    afters: Mapping[Target, Object | None] = field(default_factory=dict, compare=False)
+    made: float = field(default_factory=time.monotonic, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """A taking back that could not be finished, and goes on when its id is given as ``plan_id``.
+
+    ``done`` and ``error``: what the plan had done, and why it failed.
+    """
+
+    id: str
+    tool: str
+    place: Place
+    taking: TakingBack
+    done: tuple[str, ...]
+    error: ObiMcpError
     made: float = field(default_factory=time.monotonic, compare=False)
 
 
@@ -114,16 +116,16 @@ class Plans:
     """The plans of one server: few, and for half an hour."""
 
     def __init__(self) -> None:
-        self._plans: OrderedDict[str, Plan] = OrderedDict()
+        self._plans: OrderedDict[str, Plan | Recovery] = OrderedDict()
 
-    def keep(self, plan: Plan) -> None:
+    def keep(self, plan: Plan | Recovery) -> None:
         """The newest of the same content counts."""
         self._plans[plan.id] = plan
         self._plans.move_to_end(plan.id)
         while len(self._plans) > MAX_PLANS:
             self._plans.popitem(last=False)
 
-    def take(self, plan_id: str, tool: str) -> Plan:
+    def take(self, plan_id: str, tool: str) -> Plan | Recovery:
         """The plan of that id, once. Raises: InvalidArgument where there is none, it is old, or another tool's."""
         plan = self._plans.pop(plan_id, None)
         if plan is None or time.monotonic() - plan.made > KEPT_S:
@@ -153,6 +155,7 @@ async def make_plan(
     targets = list(dict.fromkeys(target for step in steps for target in step.targets))
     befores = {target: await look_up(services, place, target) for target in targets}
     afters = dict(befores)
+    restarts: set[Target] = set()
     for step in steps:
         if step.command.startswith("kubectl delete"):
             afters |= dict.fromkeys(step.targets)
@@ -161,7 +164,12 @@ async def make_plan(
                 afters[Target.of(body)] = body
         elif step.stdin is not None:
             afters |= {Target.of(body): body for body in json.loads(step.stdin)["items"]}
-    changes = tuple(_change(target, befores.get(target), afters.get(target)) for target in targets)
+        else:
+            afters |= {target: _restarted(befores.get(target)) for target in step.targets}
+            restarts |= set(step.targets)
+    changes = tuple(
+        change_of(target, befores.get(target), afters.get(target), restarts=target in restarts) for target in targets
+    )
     state = {target: state_of(body) for target, body in befores.items()}
     digest = hashlib.sha256(
         json.dumps(
@@ -172,7 +180,22 @@ async def make_plan(
             ]
         ).encode()
     ).hexdigest()[:20]
-    return Plan(digest, place.tool, place, tuple(steps), state, changes, tuple(warnings), watched)
+    return Plan(
+        digest,
+        place.tool,
+        place,
+        tuple(steps),
+        state,
+        changes,
+        tuple(warnings),
+        watched,
+        befores=befores,
+        afters=afters,
+    )
+
+
+def _restarted(before: Object | None) -> Object | None:
+    return restarted(before, _SOME_TIME) if before is not None else None
 
 
 async def _judged(services: Services, place: Place, step: Step) -> None:
@@ -183,57 +206,6 @@ async def _judged(services: Services, place: Place, step: Step) -> None:
     decision = await asyncio.to_thread(services.enforcer.explain, place.call(step.command, stdin=step.stdin))
     if not decision.allowed:
         raise Denied(decision)
-
-
-async def look_up(services: Services, place: Place, target: Target) -> Object | None:
-    """The object as it is, or None where there is none (or it is not OBI's: then writing it is refused)."""
-    kind = "ns" if target.kind == "Namespace" else target.kind.lower()
-    where = f" -n {target.namespace}" if target.namespace else ""
-    try:
-        reading = await services.enforcer.read(place.call(f"kubectl get {kind} {target.name}{where} -o json"))
-    except NotFound:
-        return None
-    return next(iter(reading.objects), None)
-
-
-def state_of(body: Object | None) -> str:
-    """What tells whether the object is still the one that was looked at: not its status, which changes by itself."""
-    if body is None:
-        return "absent"
-    metadata = body["metadata"]
-    version = metadata.get("generation") or metadata.get("resourceVersion")
-    said = json.dumps(normalized(body), sort_keys=True)
-    return f"{metadata.get('uid')}/{version}/{hashlib.sha256(said.encode()).hexdigest()[:12]}"
-
-
-def normalized(body: Object) -> dict[str, Any]:
-    """The object as somebody would write it: without status and what the cluster keeps books of."""
-    metadata = {key: value for key, value in body["metadata"].items() if key not in _BOOKKEEPING}
-    annotations = {
-        key: value for key, value in (metadata.pop("annotations", None) or {}).items() if key not in _WRITTEN_BY_OTHERS
-    }
-    if annotations:
-        metadata["annotations"] = annotations
-    return {**{key: value for key, value in body.items() if key != "status"}, "metadata": metadata}
-
-
-def as_written(body: Object) -> dict[str, Any]:
-    """A live object as a document that puts it back: what was applied last where kubectl noted it, else the object
-    without what the cluster added."""
-    noted = (body["metadata"].get("annotations") or {}).get(_WRITTEN_BY_OTHERS[0])
-    if noted:
-        document: dict[str, Any] = json.loads(noted)
-        return document
-    document = normalized(body)
-    pod = ((document.get("spec") or {}).get("template") or {}).get("spec")
-    if isinstance(pod, dict):
-        pod.pop("serviceAccount", None)  # the old spelling, which only the API server writes
-    return document
-
-
-def holds_a_secret(body: Object) -> bool:
-    """Whether redaction took something out of the object: such a document would write the marker, not the secret."""
-    return REDACTED in json.dumps(body)
 
 
 async def _dry_run(services: Services, place: Place, step: Step) -> Sequence[Object]:
@@ -248,7 +220,10 @@ async def _dry_run(services: Services, place: Place, step: Step) -> Sequence[Obj
     return items
 
 
-def _change(target: Target, before: Object | None, after: Object | None) -> Change:
+def change_of(target: Target, before: Object | None, after: Object | None, *, restarts: bool = False) -> Change:
+    """What becomes of an object, with the difference as text."""
+    if restarts:
+        return Change(target, "restart")
     if after is None:
         return Change(target, "delete" if before is not None else "same")
     new = _text(after)

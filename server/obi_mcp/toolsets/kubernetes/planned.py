@@ -6,10 +6,10 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from obi_mcp.enforcer.model import Progress
-from obi_mcp.errors import InvalidArgument, ProgramFailed
+from obi_mcp.errors import InvalidArgument, ObiMcpError, ProgramFailed
 from obi_mcp.toolsets.base import SHARED, Schema, Services, ToolCall, ToolResult
-from obi_mcp.toolsets.kubernetes.carry_out import Outcome, carry_out
-from obi_mcp.toolsets.kubernetes.plan import Plan, Plans
+from obi_mcp.toolsets.kubernetes.carry_out import Outcome, carry_out, go_on
+from obi_mcp.toolsets.kubernetes.plan import Plan, Plans, Recovery
 
 DEFAULT_WAIT_S = 120
 MAX_WAIT_S = 900
@@ -51,17 +51,39 @@ async def plan_or_carry_out(
             "a plan is carried out exactly as it is: give plan_id alone, or leave it out for a new plan",
         )
     plan = plans.take(plan_id, tool)
-    outcome = await carry(services, plan, call.progress, wait_s=given.get("wait_s", DEFAULT_WAIT_S))
-    structured = {"plan_id": plan.id, **outcome.as_json()}
-    if outcome.problem is None:
-        done = [f"{change.action} {change.target}" for change in plan.changes if change.action != "same"]
-        return ToolResult(structured, "\n".join(["done:", *done]))
+    wait_s = given.get("wait_s", DEFAULT_WAIT_S)
+    if isinstance(plan, Recovery):
+        return _back(plans, await go_on(services, plan, wait_s=wait_s), plan.id)
+    outcome = await carry(services, plan, call.progress, wait_s=wait_s)
+    if outcome.problem is not None:
+        return _back(plans, outcome, plan.id)
+    done = [f"{change.action} {change.target}" for change in plan.changes if change.action != "same"]
+    return ToolResult({"plan_id": plan.id, **outcome.as_json()}, "\n".join(["done:", *done]))
+
+
+def _back(plans: Plans, outcome: Outcome, plan_id: str) -> ToolResult:
+    """What a caller is told of a plan that failed: what was taken back, what is left, and what finishes it."""
+    if outcome.recovery is not None:
+        plans.keep(outcome.recovery)
+    error = outcome.error or ProgramFailed(outcome.problem or "")
     lines = [f"not done: {outcome.problem}"]
     lines += [f"taken back: {command}" for command in outcome.taken_back]
     lines += [f"still to be taken back: {command}" for command in outcome.left]
-    hint = "run the commands in left" if outcome.left else "the cluster is as it was; mend what the message names"
-    structured |= {"code": ProgramFailed.code, "message": outcome.problem, "hint": hint}
-    return ToolResult(structured, "\n".join([*lines, f"hint: {hint}"]), is_error=True, exit_code=1)
+    lines += [f"changed by somebody else meanwhile, and left to them: {target}" for target in outcome.conflicts]
+    hint = _hint(outcome, error)
+    structured = {"plan_id": plan_id, **outcome.as_json(), "code": error.code, "message": error.message, "hint": hint}
+    return ToolResult(structured, "\n".join([*lines, f"hint: {hint}"]), is_error=True, exit_code=error.exit_code)
+
+
+def _hint(outcome: Outcome, error: ObiMcpError) -> str:
+    if outcome.recovery is not None:
+        again = f"call {outcome.recovery.tool} with plan_id {outcome.recovery.id} to go on taking it back"
+        return f"{again}, or run the commands in left; a new plan goes on from what stands there now"
+    if outcome.left:
+        return "run the commands in left"
+    if outcome.conflicts:
+        return "look at what somebody else changed, then make a new plan; the rest is as it was"
+    return f"the cluster is as it was; {error.hint or 'mend what the message names'}"
 
 
 def _shown(plan: Plan) -> ToolResult:

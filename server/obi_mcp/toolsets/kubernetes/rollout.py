@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from obi_mcp.enforcer.model import Progress
-from obi_mcp.errors import ProgramFailed
+from obi_mcp.errors import CallTimeout, ClusterUnreachable, Conflict, ProgramFailed
 from obi_mcp.obi.coverage import is_ready, name_of, trouble
 from obi_mcp.toolsets.base import Services
+from obi_mcp.toolsets.kubernetes.objects import Object, Target, look_up
 from obi_mcp.toolsets.kubernetes.place import Place
-from obi_mcp.toolsets.kubernetes.plan import Object, Target, look_up
 
 POLL_S = 1.0
 # A container that is pulled or restarted passes through these; one that stays has failed.
@@ -20,7 +21,7 @@ _HOPELESS = ("CrashLoopBackOff", "ImagePullBackOff", "ErrImagePull", "InvalidIma
 
 
 @dataclass(frozen=True, slots=True)
-class _Count:
+class PodCount:
     """Pods of a workload: how many there are to be, are of the newest template, and are ready."""
 
     wanted: int
@@ -29,7 +30,7 @@ class _Count:
     done: bool
 
 
-def _count(body: Object, *, daemons: bool) -> _Count:
+def count_of(body: Object, *, daemons: bool) -> PodCount:
     """Of a DaemonSet or a Deployment."""
     status = body.get("status") or {}
     wanted = int(status.get("desiredNumberScheduled", 0) if daemons else (body.get("spec") or {}).get("replicas", 1))
@@ -40,20 +41,32 @@ def _count(body: Object, *, daemons: bool) -> _Count:
     left = 0 if daemons else int(status.get("replicas", 0)) - updated
     current = int(status.get("observedGeneration", 0)) >= int(body["metadata"].get("generation", 0))
     done = current and updated >= wanted and ready >= wanted and not idle and left <= 0
-    return _Count(wanted, updated, ready, done)
+    return PodCount(wanted, updated, ready, done)
 
 
 async def rolled_out(
-    services: Services, place: Place, workload: Target, progress: Progress | None, *, wait_s: float, clock: Any
+    services: Services,
+    place: Place,
+    workload: Target,
+    progress: Progress | None,
+    *,
+    wait_s: float,
+    clock: Callable[[], float] = time.monotonic,
 ) -> None:
-    """Returns when every pod is new and ready. Raises: ProgramFailed that says why not."""
+    """Returns when every pod is new and ready. An API server that does not answer for a while is waited for.
+
+    Raises: ProgramFailed that says why not; Conflict when it is gone; ClusterUnreachable, CallTimeout.
+    """
     deadline = clock() + wait_s
     hopeless_since: float | None = None
     while True:
-        body = await look_up(services, place, workload)
-        if body is None:
-            raise ProgramFailed(f"{workload} is gone", "somebody else removed it")
-        count = _count(body, daemons=workload.kind == "DaemonSet")
+        try:
+            count, why = await _progress_of(services, place, workload)
+        except (ClusterUnreachable, CallTimeout):
+            if clock() > deadline:
+                raise
+            await asyncio.sleep(POLL_S)
+            continue
         if count.done:
             return
         if progress:
@@ -62,7 +75,6 @@ async def rolled_out(
                 max(count.wanted, 1),
                 f"{count.ready} of {count.wanted} pods of {workload.name} are ready",
             )
-        why = await _hopeless(services, place, body)
         hopeless_since = None if not why else hopeless_since or clock()
         if why and hopeless_since is not None and clock() - hopeless_since > PATIENCE_S:
             raise ProgramFailed(f"the new pods of {workload} do not become ready: {why}")
@@ -72,6 +84,20 @@ async def rolled_out(
                 f"after {wait_s:g} s" + (f": {why}" if why else "")
             )
         await asyncio.sleep(POLL_S)
+
+
+async def _progress_of(services: Services, place: Place, workload: Target) -> tuple[PodCount, str]:
+    """How far it is, and why it will not go on, where that can be told."""
+    body = await look_up(services, place, workload)
+    if body is None:
+        raise Conflict(f"{workload} is gone: somebody else removed it", "ask who did; make a new plan")
+    count = count_of(body, daemons=workload.kind == "DaemonSet")
+    if count.done:
+        return count, ""
+    why = await _hopeless(services, place, body)
+    if not why and count.updated < count.wanted:
+        why = await _not_created(services, place, body)
+    return count, why
 
 
 async def _hopeless(services: Services, place: Place, workload: Object) -> str:
@@ -88,3 +114,18 @@ async def _hopeless(services: Services, place: Place, workload: Object) -> str:
                 why, _ = trouble(pod)
                 return f"{name_of(pod)}: {why}"
     return ""
+
+
+async def _not_created(services: Services, place: Place, workload: Object) -> str:
+    """What keeps the controller from making pods: a quota, Pod Security, another admission. Its last event says it."""
+    metadata = workload["metadata"]
+    about = f"involvedObject.kind={workload['kind']},involvedObject.name={metadata['name']}"
+    call = place.call(f"kubectl get events -n {metadata['namespace']} --field-selector {about} -o json")
+    events = [
+        event
+        for event in (await services.enforcer.read(call)).objects
+        if event.get("reason") == "FailedCreate"
+        and (event.get("involvedObject") or {}).get("uid") == metadata.get("uid")
+    ]
+    last = max(events, key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime")), default=None)
+    return str(last.get("message", ""))[:400] if last else ""
