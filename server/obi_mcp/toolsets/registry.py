@@ -16,6 +16,7 @@ TOOLSETS = {
     "command": ("obi_mcp.toolsets.command", "CommandToolset"),
     "local": ("obi_mcp.toolsets.local.toolset", "LocalToolset"),
     "kubernetes": ("obi_mcp.toolsets.kubernetes.toolset", "KubernetesToolset"),
+    "helm": ("obi_mcp.toolsets.helm.toolset", "HelmToolset"),
     "docker": ("obi_mcp.toolsets.docker", "DockerToolset"),
 }
 """Module and class by name, in the order in which tools are listed."""

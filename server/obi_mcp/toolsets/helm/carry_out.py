@@ -77,7 +77,9 @@ async def _failed(services: Services, plan: ReleasePlan, error: ObiMcpError, don
 
 def _untouched(plan: ReleasePlan, now: Stored | None) -> bool:
     """Whether helm has stored nothing since the plan."""
-    return (now.release.revision if now else 0) == plan.seal.revision and plan.verb != "uninstall"
+    if plan.verb == "uninstall":
+        return now is not None and not now.release.status.startswith("uninstall")
+    return (now.release.revision if now else 0) == plan.seal.revision
 
 
 def _undo(plan: ReleasePlan) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from obi_mcp.enforcer.concerned import ReleaseView, Seal
@@ -14,8 +14,9 @@ from obi_mcp.errors import Denied
 from obi_mcp.policy.release import Release
 from obi_mcp.toolsets.base import Services
 from obi_mcp.toolsets.helm.release import WORKLOADS, target_of
+from obi_mcp.toolsets.kubernetes.objects import Object, Target, look_up, state_of
 from obi_mcp.toolsets.kubernetes.place import Place
-from obi_mcp.toolsets.kubernetes.plan import Change, Object, Plan, Step, Target, change_of, look_up, state_of
+from obi_mcp.toolsets.kubernetes.plan import Change, Plan, Step, change_of
 
 Verb = Literal["install", "upgrade", "rollback", "uninstall"]
 MAX_DRIFT = 10
@@ -29,11 +30,11 @@ _EVENTS: Mapping[Verb, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ReleasePlan(Plan):
-    """One command of helm's. ``seal`` is what the command expects to find; ``workloads`` are those whose pods change."""
+    """One command of helm's. ``seal`` is what it expects to find; ``workloads`` are those whose pods change."""
 
     verb: Verb = "install"
     release: str = ""
-    seal: Seal = Seal(0)
+    seal: Seal = field(default_factory=lambda: Seal(0))
     workloads: tuple[Target, ...] = ()
 
 
@@ -48,10 +49,10 @@ async def release_plan(
     services: Services,
     place: Place,
     verb: Verb,
+    *,
     release: str,
     step: Step,
     view: ReleaseView,
-    *,
     warnings: Sequence[str] = (),
 ) -> ReleasePlan:
     """The plan of that command, from what its dry run found. Raises: what looking at the objects raises."""
@@ -85,9 +86,11 @@ async def release_plan(
 def hooks_of(release: Release | None, verb: Verb) -> list[dict[str, Any]]:
     """The hooks of the release that helm runs in that command, in the order of their events."""
     wanted = [f"{when}-{_EVENTS[verb]}" for when in ("pre", "post")]
-    found = [(wanted.index(event), item) for item in release.hooks for event in item.events if event in wanted] if (
-        release is not None
-    ) else []
+    found = (
+        [(wanted.index(event), item) for item in release.hooks for event in item.events if event in wanted]
+        if (release is not None)
+        else []
+    )
     rows = sorted(found, key=lambda entry: entry[0])
     return [{"hook": item.label, "event": wanted[at]} for at, item in rows]
 
@@ -111,7 +114,9 @@ def _objects(release: Release | None) -> dict[Target, Object]:
     return {target_of(item.document, release): item.document.body for item in release.objects}
 
 
-def _change(target: Target, olds: Mapping[Target, Object], news: Mapping[Target, Object], live: Object | None) -> Change:
+def _change(
+    target: Target, olds: Mapping[Target, Object], news: Mapping[Target, Object], live: Object | None
+) -> Change:
     old, new = olds.get(target), news.get(target)
     if new is None and live is None:
         return Change(target, "same")  # helm forgets what is not there

@@ -14,8 +14,8 @@ from obi_mcp.errors import InvalidArgument, NotFound, ProgramFailed
 from obi_mcp.policy.model import Document
 from obi_mcp.policy.release import Release
 from obi_mcp.toolsets.base import Schema, Services, ToolCall
+from obi_mcp.toolsets.kubernetes.objects import Target
 from obi_mcp.toolsets.kubernetes.place import PLACE, Place, name
-from obi_mcp.toolsets.kubernetes.plan import Target
 
 RELEASE: dict[str, Schema] = {
     "release": {"type": "string", "maxLength": 53, "default": "obi"},
