@@ -17,7 +17,7 @@ from obi_mcp.config import Settings
 from obi_mcp.errors import InvalidArgument
 from obi_mcp.log import StderrWriter, start_logging
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
-from obi_mcp.toolsets.registry import all_toolsets, callable_tools, listed_tools
+from obi_mcp.toolsets.registry import callable_tools, listed_tools, switched_off
 from obi_mcp.toolsets.run import run_tool
 
 CALLER = "obi-mcp call"
@@ -85,25 +85,10 @@ async def _call(services: Services, spec: ToolSpec, arguments: Mapping[str, Any]
 def _find(name: str, settings: Settings) -> ToolSpec:
     if (spec := callable_tools(settings).get(name)) is not None:
         return spec
-    for toolset in all_toolsets():
-        for spec in toolset.tools(settings):
-            if name in (spec.name, *spec.aliases):
-                raise _switched_off(spec, toolset.name, settings)
+    if (error := switched_off(name, settings)) is not None:
+        raise error
     listed = ", ".join(spec.name for spec in listed_tools(settings))
     raise InvalidArgument(f"there is no tool {name!r}", f"use one of {listed}")
-
-
-def _switched_off(spec: ToolSpec, toolset: str, settings: Settings) -> InvalidArgument:
-    """Why a tool that there is cannot be called with these settings."""
-    if spec.needs > settings.access:
-        return InvalidArgument(
-            f"{spec.name} needs the access level {spec.needs.label}; this is {settings.access.label}",
-            f"--access {spec.needs.label}, or access in the configuration",
-        )
-    return InvalidArgument(
-        f"{spec.name} is of the toolset {toolset}, which is switched off",
-        f"--toolsets {','.join(dict.fromkeys((*settings.toolsets, toolset)))}",
-    )
 
 
 def _arguments(args: Namespace, spec: ToolSpec) -> dict[str, Any]:

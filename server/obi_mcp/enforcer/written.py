@@ -10,7 +10,8 @@ from typing import Any
 
 from obi_mcp.command.model import Command, Flag
 from obi_mcp.enforcer.adoption import adopted
-from obi_mcp.enforcer.case import Case, Proved, absent, failed, passed
+from obi_mcp.enforcer.afterwards import as_judged
+from obi_mcp.enforcer.case import Case, Difference, Proved, absent, failed, passed
 from obi_mcp.enforcer.first import make_namespaces, missing_namespaces
 from obi_mcp.enforcer.held import Checked, write_held
 from obi_mcp.enforcer.members import selector_text
@@ -54,7 +55,7 @@ async def prove_documents(case: Case, check: Check, spec: DocumentsSpec) -> Prov
             documents, befores = tuple(pair[0] for pair in pairs), [pair[1] for pair in pairs]
         else:
             befores = await asyncio.gather(*(_before(case, document) for document in documents))
-    afters = await _dry_run(case, command, canonical(documents))
+    afters, unseen = await _dry_runs(case, command, documents, befores)
     if _identities(case, afters) != _identities(case, documents):
         return Proved(
             failed(check, "the API server would write other objects than the ones submitted", "submit them one by one")
@@ -67,7 +68,52 @@ async def prove_documents(case: Case, check: Check, spec: DocumentsSpec) -> Prov
         Written(_entry(case, document).resource, document, before, stored[_key(case, document)])
         for document, before in zip(documents, befores, strict=True)
     ]
-    return pin_documents(case, proved, written)
+    return _looked_at(case, pin_documents(case, proved, written), unseen)
+
+
+async def _dry_runs(
+    case: Case, command: Command, documents: Sequence[Document], befores: Sequence[Mapping[str, Any] | None]
+) -> tuple[tuple[Document, ...], tuple[Document, ...]]:
+    """The documents as the API server would store them, and those of them that it could not say it of.
+
+    Who is no cluster administrator may bind only a role that is there, so that the API server can look whether he holds
+    what it grants: a binding whose role comes with the same batch has no dry run. It has no defaults either, so it is
+    judged as it is written, and looked at again when it stands there.
+    """
+    try:
+        return await _dry_run(case, command, canonical(documents)), ()
+    except ProgramFailed as error:
+        unseen = _of_new_roles(documents, befores)
+        seen = [document for document in documents if document not in unseen]
+        if not unseen or not seen or "(NotFound)" not in error.message:
+            raise
+    return (*await _dry_run(case, command, canonical(seen)), *unseen), unseen
+
+
+def _of_new_roles(documents: Sequence[Document], befores: Sequence[Mapping[str, Any] | None]) -> tuple[Document, ...]:
+    """Bindings that are new, of roles that are new in the same batch."""
+    new = [document for document, before in zip(documents, befores, strict=True) if before is None]
+    roles = {(one.kind, one.namespace, one.name) for one in new if one.kind in {"Role", "ClusterRole"}}
+    return tuple(one for one in new if one.kind in {"RoleBinding", "ClusterRoleBinding"} and _role_of(one) in roles)
+
+
+def _role_of(binding: Document) -> tuple[str, str | None, str]:
+    role = binding.body["roleRef"]  # INVARIANT: the static manifest check wants it
+    kind = str(role["kind"])
+    return kind, binding.namespace if kind == "Role" else None, str(role["name"])
+
+
+def _looked_at(case: Case, proved: Proved, unseen: Sequence[Document]) -> Proved:
+    """The proof, with a look at what had no dry run when it stands there."""
+    before = proved.afterwards
+    if not unseen or not proved.result.passed or case.head.flag("dry-run"):
+        return proved
+
+    async def look() -> Difference | None:
+        found = await before() if before is not None else None
+        return found or await as_judged(case, unseen, [None] * len(unseen))
+
+    return replace(proved, afterwards=look)
 
 
 async def _removed(

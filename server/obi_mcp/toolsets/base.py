@@ -12,7 +12,6 @@ from obi_mcp.config import Settings
 from obi_mcp.enforcer.effects import EffectRoad
 from obi_mcp.enforcer.model import Answer, Call, Progress
 from obi_mcp.enforcer.reading import LogReading, Reading, TakeLog
-from obi_mcp.enforcer.watching import Watching
 from obi_mcp.policy.model import Access, Decision
 
 if TYPE_CHECKING:
@@ -35,7 +34,7 @@ SHARED = {
 """Arguments that mean the same in every tool: the server's instructions explain them once."""
 
 
-class Road(Watching, Protocol):
+class Road(Protocol):
     """The guarded road as tools see it: what ``Enforcer`` does."""
 
     async def run(self, call: Call, progress: Progress | None = None) -> Answer: ...

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from importlib import import_module
 
 from obi_mcp.config import Settings
-from obi_mcp.errors import ConfigError
+from obi_mcp.errors import ConfigError, InvalidArgument
 from obi_mcp.toolsets.base import Toolset, ToolSpec
 
 ALWAYS_ON = "command"
@@ -68,3 +68,24 @@ def listed_tools(settings: Settings) -> tuple[ToolSpec, ...]:
 def callable_tools(settings: Settings) -> dict[str, ToolSpec]:
     """The listed tools by every name under which they can be called."""
     return {name: spec for spec in listed_tools(settings) for name in (spec.name, *spec.aliases)}
+
+
+def switched_off(name: str, settings: Settings) -> InvalidArgument | None:
+    """Why a tool that there is cannot be called with these settings; None where there is no tool of that name."""
+    for toolset in all_toolsets():
+        for spec in toolset.tools(settings):
+            if name in (spec.name, *spec.aliases):
+                return _why_off(spec, toolset.name, settings)
+    return None
+
+
+def _why_off(spec: ToolSpec, toolset: str, settings: Settings) -> InvalidArgument:
+    if spec.needs > settings.access:
+        return InvalidArgument(
+            f"{spec.name} needs the access level {spec.needs.label}; this is {settings.access.label}",
+            f"--access {spec.needs.label}, or access in the configuration",
+        )
+    return InvalidArgument(
+        f"{spec.name} is of the toolset {toolset}, which is switched off",
+        f"--toolsets {','.join(dict.fromkeys((*settings.toolsets, toolset)))}",
+    )
