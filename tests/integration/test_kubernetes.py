@@ -147,7 +147,7 @@ async def test_metrics_are_those_that_the_agent_counted(serve: Serve, sandbox: S
         seen, text, failed = await ask(session, "obi_k8s_aggregate_metrics", per_node=True)
         after = sum(flow.bytes for flow in sandbox.flows())
     assert not failed, text
-    family = next(entry for entry in seen["metrics"] if entry["name"] == "beyla_network_flow_bytes")
+    family = next(entry for entry in seen["metrics"] if entry["name"] == "beyla_network_flow_bytes_total")
     assert before <= family["total"] <= after and family["total"] > 0
     assert family["per_node"] == {"real-0": family["total"]}
     assert len(seen["unread"]) == 3 and "connection refused" in seen["unread"][0]["problem"]

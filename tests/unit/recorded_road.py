@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -18,6 +19,8 @@ from obi_mcp.config import Settings
 from obi_mcp.enforcer.effects import EffectRoad
 from obi_mcp.enforcer.model import Answer, Call, Progress
 from obi_mcp.enforcer.reading import LogReading, Reading, TakeLog
+from obi_mcp.enforcer.watching import Contexts, Seen
+from obi_mcp.enforcer.scraping import Scraped, Scraping, Wanted
 from obi_mcp.errors import ObiMcpError
 from obi_mcp.policy.effects import Host
 from obi_mcp.policy.model import Access, Check, Decision, MembersSpec, Place, Resource
@@ -53,8 +56,13 @@ class RecordedRoad:
 
     answers: dict[str, Answer | ObiMcpError] = field(default_factory=dict)
     decisions: dict[str, Decision] = field(default_factory=dict)
-    readings: dict[str, Reading] = field(default_factory=dict)
+    readings: dict[str, Reading | ObiMcpError] = field(default_factory=dict)
     log_readings: dict[str, LogReading] = field(default_factory=dict)
+    streams: dict[str, asyncio.Queue[bool | ObiMcpError | None]] = field(default_factory=dict)
+    open: list[str] = field(default_factory=list)
+    """The commands whose streams are open."""
+    known: Contexts | ObiMcpError = field(default_factory=lambda: Contexts(""))
+    scrapes: dict[str, dict[str, bytes | str]] = field(default_factory=dict)
     calls: list[Call] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     started: asyncio.Event = field(default_factory=asyncio.Event)
@@ -89,7 +97,10 @@ class RecordedRoad:
     async def read(self, call: Call) -> Reading:
         """The recorded objects of that command."""
         self.calls.append(call)
-        return self.readings[call.command]
+        outcome = self.readings[call.command]
+        if isinstance(outcome, ObiMcpError):
+            raise outcome
+        return outcome
 
     async def read_logs(self, call: Call, take: TakeLog | None = None, *, follow_s: float = 0.0) -> LogReading:
         """The recorded logs of that command."""
@@ -101,10 +112,50 @@ class RecordedRoad:
             take(log)
         return replace(reading, logs=())
 
+    async def scrape(self, call: Call, wanted: Wanted) -> Scraping:
+        """What the recorded pods of that command serve: bytes, or a problem."""
+        self.calls.append(call)
+        found = []
+        for pod, served in self.scrapes[call.command].items():
+            sink = wanted.sink(pod)
+            if isinstance(served, bytes):
+                sink(served)
+            found.append(Scraped(pod, "observability", f"node-of-{pod}", None if isinstance(served, bytes) else served))
+            await wanted.done(found[-1])
+        return Scraping(tuple(found), NARROWED)
     async def remove_namespaces(self, call: Call) -> tuple[str, ...]:
         """No recorded Namespace is ever empty."""
         self.calls.append(call)
         return ()
+
+    async def watch(self, call: Call, seen: Seen) -> AsyncGenerator[bool, None]:
+        """What the test puts into the stream of that command: True for a change, an error, None for its end."""
+        async for changed in self._stream(call):
+            yield changed
+
+    async def follow(self, call: Call) -> AsyncGenerator[bool, None]:
+        """The same for a log, whatever since when."""
+        async for changed in self._stream(replace(call, command=call.command.partition(" --since=")[0])):
+            yield changed
+
+    async def _stream(self, call: Call) -> AsyncGenerator[bool, None]:
+        self.calls.append(call)
+        events = self.streams.setdefault(call.command, asyncio.Queue())
+        self.open.append(call.command)
+        try:
+            yield False
+            while (event := await events.get()) is not None:
+                if isinstance(event, ObiMcpError):
+                    raise event
+                yield event
+        finally:
+            self.open.remove(call.command)
+
+    async def contexts(self) -> Contexts:
+        """The contexts that the test has set."""
+        if isinstance(self.known, ObiMcpError):
+            raise self.known
+        return self.known
 
     def explain(self, call: Call) -> Decision:
         self.calls.append(call)

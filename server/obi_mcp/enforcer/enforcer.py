@@ -22,11 +22,22 @@ from obi_mcp.enforcer.cluster import Cluster, Reader
 from obi_mcp.enforcer.concerned import ReleaseView, Seal
 from obi_mcp.enforcer.failures import ChangedSince, changed_since, forbidden_note, name_missing_right, raise_for_failure
 from obi_mcp.enforcer.first import remove_empty
-from obi_mcp.enforcer.members import Members
+from obi_mcp.enforcer.members import Found, Members
 from obi_mcp.enforcer.model import MAX_PARSED, Answer, Call, Progress
 from obi_mcp.enforcer.obi_program import answer_obi
 from obi_mcp.enforcer.proofs import prove
-from obi_mcp.enforcer.reading import Approve, LogReading, Reading, TakeLog, read_logs, read_objects
+from obi_mcp.enforcer.raw import prove_port
+from obi_mcp.enforcer.reading import (
+    POD_S,
+    Approve,
+    LogReading,
+    Reading,
+    TakeLog,
+    listed,
+    read_logs,
+    read_objects,
+)
+from obi_mcp.enforcer.scraping import Scraping, Sink, Wanted, at_most, scrape
 from obi_mcp.enforcer.upgrades import Upgrades
 from obi_mcp.enforcer.watching import Contexts, Seen, open_log, open_watch
 from obi_mcp.errors import (
@@ -131,6 +142,41 @@ class Enforcer:
                 return await read_objects(case, self._approving(trace), self._redactor)
 
         return await self._recorded(call, reading)
+
+    async def scrape(self, call: Call, wanted: Wanted) -> Scraping:
+        """One endpoint of every pod that ``kubectl get pods … -o json`` lists, by the warm channel, a pod at a time
+        handed to ``wanted``. Raises: as ``read``; what is wrong with one pod is said of that pod."""
+
+        async def reading(trace: _Trace) -> Scraping:
+            async with self._decided(call, trace) as (case, channel):
+                found, skipped = await listed(case, self._approving(trace))
+
+                async def request(pod: Found, command: str, sink: Sink) -> None:
+                    await self._request(replace(call, command=command), case, channel, pod, sink)
+
+                within_s = _READ_SHARE * case.timeout_s - POD_S
+                return Scraping(await scrape(found, wanted, request, within_s=within_s), case.decision, skipped)
+
+        return await self._recorded(call, reading)
+
+    async def _request(self, call: Call, listing: Case, channel: Channel, pod: Found, sink: Sink) -> None:
+        """One pod's ``get --raw``: decided, proved by the pod as it was listed, and read in pieces."""
+
+        async def requesting(trace: _Trace) -> None:
+            decision = trace.decision = self.explain(call)
+            check = next(iter(decision.checks), None)
+            if not decision.allowed or check is None or not isinstance(check.spec, RawSpec):
+                raise Denied(decision)
+            spec, case = check.spec, replace(listing, decision=decision)
+            if (spec.namespace, spec.pod) != (pod.namespace, pod.name):  # INVARIANT: of this pod the line was made
+                raise Denied(decision)
+            self._approving(trace)(case, [await prove_port(case, check, spec, pod.body)])
+            take = at_most(sink, self.settings.limits.max_max_bytes)
+            async for piece in channel.stream(_raw_path(spec), timeout_s=POD_S):
+                trace.bytes += len(piece)
+                take(piece)
+
+        await self._recorded(call, requesting)
 
     async def read_logs(self, call: Call, take: TakeLog | None = None, *, follow_s: float = 0.0) -> LogReading:
         """What ``kubectl logs`` gives, by the warm channel, pod by pod: handed to ``take`` as it comes, where given.

@@ -12,8 +12,11 @@ from obi_mcp.policy.model import Check, RawSpec
 async def prove_raw(case: Case, check: Check, spec: RawSpec) -> Proved:
     """The pod is OBI's, and the port is one that a container of it with an OBI image declares."""
     body = await case.cluster.get(case.members.pods(), spec.namespace, spec.pod)
-    if body is None:
-        return Proved(absent(check))
+    return Proved(absent(check)) if body is None else await prove_port(case, check, spec, body)
+
+
+async def prove_port(case: Case, check: Check, spec: RawSpec, body: Mapping[str, Any]) -> Proved:
+    """The same for a pod that has just been read."""
     ours = await case.members.containers(body)
     if not ours:
         return Proved(absent(check))

@@ -81,6 +81,8 @@ def _json(line: str) -> LogRecord:
 
 
 def _level(text: str) -> str:
+    if text in LEVELS:
+        return text
     # slog writes DEBUG-4 and the like for levels between.
     name = re.split(r"[+-]", text.upper(), maxsplit=1)[0]
     return "WARN" if name == "WARNING" else name
@@ -96,6 +98,8 @@ def _pairs(line: str) -> Iterator[tuple[str, str]]:
 def _plain(word: str) -> str:
     if not word.startswith('"'):
         return word
+    if "\\" not in word and len(word) > 1 and word.endswith('"'):
+        return word[1:-1]
     try:
         return str(json.loads(word))
     except ValueError:

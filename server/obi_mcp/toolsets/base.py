@@ -12,6 +12,8 @@ from obi_mcp.config import Settings
 from obi_mcp.enforcer.effects import EffectRoad
 from obi_mcp.enforcer.model import Answer, Call, Progress
 from obi_mcp.enforcer.reading import LogReading, Reading, TakeLog
+from obi_mcp.enforcer.scraping import Scraping, Wanted
+from obi_mcp.enforcer.watching import Watching
 from obi_mcp.policy.model import Access, Decision
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ SHARED = {
 """Arguments that mean the same in every tool: the server's instructions explain them once."""
 
 
-class Road(Protocol):
+class Road(Watching, Protocol):
     """The guarded road as tools see it: what ``Enforcer`` does."""
 
     async def run(self, call: Call, progress: Progress | None = None) -> Answer: ...
@@ -44,6 +46,8 @@ class Road(Protocol):
     async def read(self, call: Call) -> Reading: ...
 
     async def read_logs(self, call: Call, take: TakeLog | None = None, *, follow_s: float = 0.0) -> LogReading: ...
+
+    async def scrape(self, call: Call, wanted: Wanted) -> Scraping: ...
 
     async def remove_namespaces(self, call: Call) -> tuple[str, ...]: ...
 

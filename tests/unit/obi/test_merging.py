@@ -1,14 +1,14 @@
-"""Logs and metrics of many pods as one."""
+"""Logs of many pods as one."""
 
 from __future__ import annotations
 
-import pytest
+from random import Random
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from obi_mcp.obi.log_lines import LogRecord, parse_line
-from obi_mcp.obi.log_merge import merged, patterns
-from obi_mcp.obi.metric_merge import Family, gauge_spread, merge_metrics, outliers
+from obi_mcp.obi.log_merge import MAX_PATTERNS, LastLines, Pattern, Patterns, PodRecord
 
 
 def records(*lines: str) -> list[LogRecord]:
@@ -17,6 +17,20 @@ def records(*lines: str) -> list[LogRecord]:
 
 def line(second: int, message: str, level: str = "INFO") -> str:
     return f'time=2026-11-21T12:00:{second:02}.000Z level={level} msg="{message}"'
+
+
+def merged(logs: list[tuple[str, list[LogRecord]]], limit: int = 1_000) -> list[PodRecord]:
+    last = LastLines(limit)
+    for pod, own in logs:
+        last.add(pod, own)
+    return last.lines()
+
+
+def patterns(logs: list[tuple[str, list[LogRecord]]]) -> list[Pattern]:
+    found = Patterns()
+    for pod, own in logs:
+        found.add(pod, own)
+    return found.worst_first()
 
 
 def test_lines_come_by_time_and_what_has_none_stays_behind_its_line() -> None:
@@ -33,8 +47,8 @@ def test_a_clock_that_is_set_back_does_not_break_the_order_of_a_pod() -> None:
 
 def test_patterns_count_what_differs_only_in_numbers_and_names() -> None:
     lines = [line(n, f"lost {n} spans of /var/run/{n}", "WARN") for n in range(3)]
-    found = patterns(merged([("p", records(*lines)), ("q", records(line(1, "ready"), lines[0]))]))
-    assert [(entry.level, entry.count, len(entry.pods)) for entry in found] == [("WARN", 4, 2), ("INFO", 1, 1)]
+    found = patterns([("p", records(*lines)), ("q", records(line(1, "ready"), lines[0]))])
+    assert [(entry.level, entry.count, entry.pods) for entry in found] == [("WARN", 4, 2), ("INFO", 1, 1)]
     assert found[0].text == "lost … spans of …"
 
 
@@ -46,63 +60,18 @@ def test_no_line_is_lost_and_each_pod_keeps_its_order(pods: list[list[int]]) -> 
         assert [entry.record for entry in got if entry.pod == pod] == own
 
 
-COUNTER = '# TYPE f_bytes_total counter\nf_bytes_total{{dst="{dst}"}} {value}\n'
-HISTOGRAM = (
-    "# TYPE d histogram\n"
-    'd_bucket{{le="1"}} {a}\nd_bucket{{le="2"}} {b}\nd_bucket{{le="+Inf"}} {c}\nd_sum {s}\nd_count {c}\n'
-)
+def test_patterns_are_bounded_and_none_of_the_lines_is_uncounted() -> None:
+    words = [f"{chr(97 + n % 26)}{chr(97 + n // 26 % 26)}{chr(97 + n // 676)}z" for n in range(MAX_PATTERNS + 30)]
+    found = patterns([("p", records(*(line(0, word, "WARN") for word in words)))])
+    assert len(found) == MAX_PATTERNS + 1 and sum(entry.count for entry in found) == len(words)
+    assert (found[0].text, found[0].count) == ("(other lines)", 30)
 
 
-def test_counters_are_added_over_pods_and_series() -> None:
-    text = COUNTER.format(dst="a", value=10) + 'f_bytes_total{dst="b"} 5\n'
-    (family,) = merge_metrics({"p": text, "q": COUNTER.format(dst="a", value=1)})
-    assert (family.name, family.kind, family.total, family.series) == ("f_bytes", "counter", 16.0, 3)
-    assert family.by_pod == {"p": 15.0, "q": 1.0}
-
-
-def test_histograms_are_added_by_bucket_and_percentiles_follow_from_the_sum() -> None:
-    pods = {"p": HISTOGRAM.format(a=10, b=10, c=10, s=5.0), "q": HISTOGRAM.format(a=0, b=10, c=10, s=15.0)}
-    (family,) = merge_metrics(pods)
-    assert family.buckets == {1.0: 10.0, 2.0: 20.0, float("inf"): 20.0}
-    assert (family.count, family.sum) == (20.0, 20.0)
-    # The average of both pods' own medians would be 1.0.
-    assert (family.quantile(0.5), family.quantile(0.75), family.quantile(1.0)) == (1.0, 1.5, 2.0)
-
-
-@pytest.mark.parametrize(
-    ("buckets", "q", "expected"),
-    [
-        ({}, 0.5, None),
-        ({1.0: 0.0, float("inf"): 0.0}, 0.5, None),
-        ({1.0: 0.0, float("inf"): 4.0}, 0.99, 1.0),  # beyond the last bound nothing is known but the bound
-        ({1.0: 4.0, float("inf"): 4.0}, 0.5, 0.5),
-    ],
-)
-def test_percentiles_at_the_edges(buckets: dict[float, float], q: float, expected: float | None) -> None:
-    assert Family("d", "histogram", buckets=buckets).quantile(q) == expected
-
-
-def test_gauges_are_not_added() -> None:
-    text = "# TYPE g gauge\ng {}\n"
-    (family,) = merge_metrics({f"p{n}": text.format(n) for n in (1, 2, 9)})
-    assert gauge_spread(family) == {"min": 1.0, "median": 2.0, "max": 9.0}
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ([10, 11, 12, 11, 10, 500], ["p5"]),
-        ([10, 11, 12, 11, 10, 13], []),
-        ([10, 10, 10, 10, 500], []),  # without any spread there is no measure
-        ([1, 500, 1, 1], []),  # of four pods none is out of line
-    ],
-)
-def test_pods_out_of_line(values: list[int], expected: list[str]) -> None:
-    pods = {f"p{number}": COUNTER.format(dst="a", value=value) for number, value in enumerate(values)}
-    assert [entry.pod for entry in outliers(merge_metrics(pods))] == expected
-
-
-def test_prefixes_choose_and_what_is_no_exposition_is_named() -> None:
-    assert [entry.name for entry in merge_metrics({"p": COUNTER.format(dst="a", value=1)}, ("x_",))] == []
-    with pytest.raises(ValueError, match="what p serves is no Prometheus text"):
-        merge_metrics({"p": "<html>{{{"})
+@given(st.lists(st.lists(st.integers(0, 59)), max_size=5), st.integers(1, 9), st.randoms())
+def test_the_last_lines_are_the_same_in_whatever_order_the_pods_come(
+    pods: list[list[int]], limit: int, order: Random
+) -> None:
+    logs = [(f"p{number}", records(*(line(s, f"{s}") for s in seconds))) for number, seconds in enumerate(pods)]
+    whole = merged(logs)
+    order.shuffle(logs)
+    assert merged(logs, limit) == whole[-limit:]

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
 
-from obi_mcp.errors import ObiMcpError
-from obi_mcp.obi.coverage import name_of
-from obi_mcp.obi.metric_merge import Family, add_pod, gauge_spread, outliers
+from obi_mcp.enforcer.scraping import Scraped, Sink, Wanted
+from obi_mcp.obi.metric_merge import Before, Family, PodMetrics, add_pod, gauge_spread, outliers
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.kubernetes.place import PLACE, Place
 from obi_mcp.toolsets.kubernetes.schema import arguments, result
-from obi_mcp.toolsets.kubernetes.survey import Object
 from obi_mcp.toolsets.kubernetes.verify import metrics_port
 
 NAME = "obi_k8s_aggregate_metrics"
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 500
-IN_FLIGHT = 16
-MAX_PODS = 5_000
-# What a Go program serves of itself: left out unless it is asked for.
-_ITS_OWN = ("go_", "process_", "promhttp_")
+TIMEOUT_S = 60.0
+"""For one round over all pods."""
+MAX_WINDOW_S = 60
+_TOLD_EVERY = 16
 
 
 def spec() -> ToolSpec:
@@ -37,6 +38,7 @@ def spec() -> ToolSpec:
                 **PLACE,
                 "metrics": {"type": "array", "items": {"type": "string"}, "description": "Prefixes."},
                 "per_node": {"type": "boolean", "default": False},
+                "window_s": {"type": "integer", "minimum": 1, "maximum": MAX_WINDOW_S, "description": "Increase over."},
                 "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
             }
         ),
@@ -46,65 +48,125 @@ def spec() -> ToolSpec:
 
 
 async def run(services: Services, call: ToolCall) -> ToolResult:
-    """Scrapes with a bounded number in flight; a dead pod costs its own line and nothing else."""
-    given, place = call.arguments, Place.of(NAME, call)
-    pods = await _pods(services, place)
-    gate, done = asyncio.Semaphore(IN_FLIGHT), 0
-
-    async def scrape(pod: Object) -> tuple[Object, str | None, str]:
-        nonlocal done
-        async with gate:
-            text, problem = await _scrape(services, place, pod)
-        done += 1
-        if call.progress and done % IN_FLIGHT == 0:
-            await call.progress(done, len(pods), "pods scraped")
-        return pod, text, problem
-
-    scraped = await asyncio.gather(*(scrape(pod) for pod in pods))
-    nodes = {name_of(pod): str(pod["spec"].get("nodeName", "")) for pod, text, _ in scraped if text is not None}
-    texts = {name_of(pod): text for pod, text, _ in scraped if text is not None}
-    unread = [{"pod": name_of(pod), "problem": problem} for pod, text, problem in scraped if text is None]
-    families = await asyncio.to_thread(_merged, texts, given.get("metrics", []), unread)
-    return _shown(families, nodes, unread, given)
+    """One round over all pods, or two for what was added between them; a dead pod costs its own line and nothing
+    else."""
+    window_s = call.arguments.get("window_s")
+    if window_s is None:
+        return _shown(await _round(services, call), call.arguments, {})
+    first = await _round(services, call, before=Before(), remembers=True)
+    await asyncio.sleep(window_s)
+    second = await _round(services, call, before=first.before)
+    fresh = [pod for pod in second.nodes if pod not in first.nodes]
+    unread = [*second.unread, *({"pod": pod, "problem": "it was not read at the start of the window"} for pod in fresh)]
+    span = {"from": _utc(first.at), "to": _utc(second.at), "seconds": round((second.at - first.at).total_seconds(), 1)}
+    return _shown(_Round(second.at, second.before, second.nodes, unread, second.families), call.arguments, span)
 
 
-def _merged(texts: dict[str, str], wanted: list[str], unread: list[dict[str, str]]) -> list[Family]:
-    """Off the event loop: a thousand pods are a few hundred thousand lines."""
-    found: dict[str, Family] = {}
-    for pod, text in texts.items():
+@dataclass(slots=True)
+class _Round:
+    """One look at all pods: the nodes of those that were read, and what is wrong with the others."""
+
+    at: datetime
+    before: Before | None
+    nodes: dict[str, str] = field(default_factory=dict)
+    unread: list[dict[str, str]] = field(default_factory=list)
+    families: dict[str, Family] = field(default_factory=dict)
+
+
+async def _round(
+    services: Services, call: ToolCall, *, before: Before | None = None, remembers: bool = False
+) -> _Round:
+    found, prefixes = _Round(datetime.now(UTC), before), tuple(call.arguments.get("metrics", ()))
+    reading: dict[str, PodMetrics] = {}
+    asked = 0
+
+    def sink(pod: str) -> Sink:
+        known = before.of(pod) if before is not None and not remembers else None
+        reading[pod] = PodMetrics(pod, prefixes, before=known, remembers=remembers)
+        return reading[pod].feed
+
+    async def done(scraped: Scraped) -> None:
+        nonlocal asked
+        asked += 1
+        _take(found, scraped, reading.pop(scraped.pod, None), remembers=remembers)
+        if call.progress and asked % _TOLD_EVERY == 0:
+            await call.progress(asked, None, "pods scraped")
+
+    wanted, place = Wanted("metrics", metrics_port, sink, done), Place.of(NAME, call)
+    for selector in services.settings.scope.selectors:
+        command = f"kubectl get pods {place.where} -l '{selector}' -o json"
+        scraping = await services.enforcer.scrape(place.call(command, timeout_s=TIMEOUT_S), wanted)
+        if scraping.pods:
+            break
+    return found
+
+
+def _take(found: _Round, scraped: Scraped, pod: PodMetrics | None, *, remembers: bool) -> None:
+    """All that one pod served, or nothing of it."""
+    problem = scraped.problem
+    if problem is None and pod is not None:
         try:
-            add_pod(found, pod, text, tuple(wanted))
-        except ValueError as error:
-            unread.append({"pod": pod, "problem": str(error)})
-    return [found[name] for name in sorted(found) if wanted or not name.startswith(_ITS_OWN)]
+            families = pod.finish()
+        except ValueError:
+            problem = "what it serves ends in the middle of a line"
+        else:
+            found.nodes[scraped.pod] = scraped.node
+            if remembers and found.before is not None:
+                found.before.remember(scraped.pod, pod.seen)
+            add_pod(found.families, families)
+    if problem is not None:
+        found.unread.append({"pod": scraped.pod, "problem": problem})
 
 
-def _shown(families: list[Family], nodes: dict[str, str], unread: list[dict[str, str]], given: Any) -> ToolResult:
-    limit = given.get("limit", DEFAULT_LIMIT)
-    rows = [_row(family, nodes if given.get("per_node") else None) for family in families[:limit]]
-    found = [
-        {
-            "metric": entry.metric,
-            "pod": entry.pod,
-            "node": nodes[entry.pod],
-            "value": entry.value,
-            "median": entry.median,
-        }
-        for entry in outliers(families)
+def _shown(found: _Round, given: Mapping[str, Any], span: dict[str, Any]) -> ToolResult:
+    limit, nodes = given.get("limit", DEFAULT_LIMIT), found.nodes
+    families = [found.families[name] for name in sorted(found.families)]
+    rows = [
+        _row(family, nodes if given.get("per_node") else None, span.get("seconds", 0.0)) for family in families[:limit]
     ]
-    structured: dict[str, Any] = {"pods": len(nodes), "metrics": rows, "outliers": found[:limit], "unread": unread}
-    if len(families) > limit:
-        structured["left_out"] = len(families) - limit
-    lines = [f"{len(nodes)} of {len(nodes) + len(unread)} pods scraped, {len(families)} metrics"]
-    lines += [f"not read: {entry['pod']}: {entry['problem'][:200]}" for entry in unread[:5]]
-    lines += [_line(row) for row in rows]
+    far = outliers(families)
+    structured: dict[str, Any] = {
+        "pods": len(nodes),
+        "metrics": rows,
+        "outliers": [
+            {
+                "metric": entry.metric,
+                "pod": entry.pod,
+                "node": nodes[entry.pod],
+                "value": entry.value,
+                "median": entry.median,
+                "deviations": round(entry.deviations, 1),
+            }
+            for entry in far[:limit]
+        ],
+        "unread": found.unread[:limit],
+    }
+    if span:
+        structured["window"] = span
+    left_out = {"metrics": len(families), "outliers": len(far), "unread": len(found.unread)}
+    if more := {name: count - limit for name, count in left_out.items() if count > limit}:
+        structured["left_out"] = more
+    return ToolResult(structured, "\n".join(_text(structured, len(found.unread))))
+
+
+def _text(structured: Mapping[str, Any], unread: int) -> list[str]:
+    said = f"{structured['pods']} of {structured['pods'] + unread} pods scraped, {len(structured['metrics'])} metrics"
+    if window := structured.get("window"):
+        said += f", increase from {window['from']} to {window['to']}"
+    lines = [said, *(f"not read: {one['pod']}: {one['problem'][:200]}" for one in structured["unread"][:5])]
+    lines += [_line(row) for row in structured["metrics"]]
     lines += [
-        f"out of line: {row['metric']} of {row['pod']}: {row['value']:g} (median {row['median']:g})" for row in found
+        f"out of line: {row['metric']} of {row['pod']}: {row['value']:g} (median {row['median']:g})"
+        for row in structured["outliers"]
     ]
-    return ToolResult(structured, "\n".join(lines))
+    return lines
 
 
-def _row(family: Family, nodes: dict[str, str] | None) -> dict[str, Any]:
+def _utc(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _row(family: Family, nodes: Mapping[str, str] | None, seconds: float) -> dict[str, Any]:
     row: dict[str, Any] = {
         "name": family.name,
         "type": family.kind,
@@ -114,10 +176,16 @@ def _row(family: Family, nodes: dict[str, str] | None) -> dict[str, Any]:
     if family.kind == "histogram":
         row |= {"count": family.count, "sum": family.sum}
         row |= {f"p{round(q * 100)}": family.quantile(q) for q in (0.5, 0.95, 0.99)}
+        if len(family.layouts) > 1:
+            row["layouts"] = len(family.layouts)
     elif family.kind == "gauge" and family.by_pod:
         row |= gauge_spread(family)
+    elif family.kind == "summary":
+        row |= {"count": family.count, "sum": family.sum}
     else:
         row["total"] = family.total
+        if seconds:
+            row["per_second"] = family.total / seconds
     if nodes is not None:
         row["per_node"] = {nodes[pod]: value for pod, value in sorted(family.by_pod.items())}
     return row
@@ -127,29 +195,8 @@ def _line(row: dict[str, Any]) -> str:
     if "p50" in row:
         shown = " ".join(f"{name}={row[name]:g}" for name in ("p50", "p95", "p99") if row[name] is not None)
         return f"{row['name']} count={row['count']:g} {shown}"
+    if row["type"] == "summary":
+        return f"{row['name']} count={row['count']:g} sum={row['sum']:g}"
     if "median" in row:
         return f"{row['name']} min={row['min']:g} median={row['median']:g} max={row['max']:g}"
     return f"{row['name']} total={row.get('total', 0.0):g}"
-
-
-async def _pods(services: Services, place: Place) -> list[Object]:
-    for selector in services.settings.scope.selectors:
-        reading = await services.enforcer.read(place.call(f"kubectl get pods {place.where} -l '{selector}' -o json"))
-        if reading.objects:
-            return list(reading.objects[:MAX_PODS])
-    return []
-
-
-async def _scrape(services: Services, place: Place, pod: Object) -> tuple[str | None, str]:
-    port = metrics_port(pod)
-    if port is None:
-        return None, "it declares no port"
-    path = f"/api/v1/namespaces/{pod['metadata']['namespace']}/pods/{name_of(pod)}:{port}/proxy/metrics"
-    limit = services.settings.limits.max_max_bytes
-    try:
-        answer = await services.enforcer.run(place.call(f"kubectl get --raw {path}", max_bytes=limit))
-    except ObiMcpError as error:
-        return None, error.message
-    if answer.truncated:
-        return None, f"it serves more than {limit} bytes"
-    return answer.stdout, ""
