@@ -8,28 +8,28 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 import anyio
 from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.shared.exceptions import MCPError
-from mcp_types import INTERNAL_ERROR, INVALID_PARAMS, CallToolResult, TextContent, Tool
+from mcp_types import INVALID_PARAMS, CallToolResult, ResourceTemplate, TextContent, Tool
 from mcp_types import Resource as McpResource
 
 from obi_mcp import __version__
 from obi_mcp.config import Settings
 from obi_mcp.enforcer.model import Progress
-from obi_mcp.errors import NotFound, ObiMcpError
+from obi_mcp.errors import ObiMcpError
 from obi_mcp.policy.model import Access
-from obi_mcp.resources import Bus, Resources
+from obi_mcp.resources.serving import MAX_CALLER, Resources, caller_of
 from obi_mcp.toolsets.base import SHARED, Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.registry import callable_tools, listed_tools, switched_off
 from obi_mcp.toolsets.run import run_tool
 
-MAX_CALLER = 100
+_T = TypeVar("_T")
 
 logger = logging.getLogger("obi_mcp.app")
 
@@ -39,21 +39,20 @@ class ObiServer(MCPServer[dict[str, Any]]):
 
     def __init__(self, services: Services, *, warm: Callable[[], Awaitable[None]] | None = None) -> None:
         """``warm``: done once in the background when the first request has its answer."""
-        bus = Bus()
+        self._resources = Resources(services)
         super().__init__(
             name="obi-mcp",
             title="OBI (OpenTelemetry eBPF Instrumentation)",
             version=__version__,
             instructions=_instructions(services.settings.access),
             middleware=[self._warm_after],
-            subscriptions=bus,
+            subscriptions=self._resources.bus,
         )
-        self._resources = Resources(services, bus)
-        self._resources.serve_subscriptions(self)
+        self._resources.serve(self)
         self._warm = warm
         self._warming: asyncio.Task[None] | None = None
         self._services = services
-        self._running: set[asyncio.Task[ToolResult]] = set()
+        self._running: set[asyncio.Task[Any]] = set()
         self._listed = listed_tools(services.settings)
         self._specs = callable_tools(services.settings)
 
@@ -78,27 +77,28 @@ class ObiServer(MCPServer[dict[str, Any]]):
 
     async def list_resources(self) -> list[McpResource]:
         """What can be read and subscribed to."""
-        return self._resources.listed()
+        return await self._resources.listed()
+
+    async def list_resource_templates(self) -> list[ResourceTemplate]:
+        """Addresses with words to fill in, which ``completion/complete`` helps with."""
+        return self._resources.templates()
 
     async def read_resource(
         self, uri: Any, context: Context[dict[str, Any], Any] | None = None
     ) -> list[ReadResourceContents]:
-        """The text of one resource; a refusal is an error with its code."""
-        try:
-            text, mime_type = await self._resources.read(str(uri), _caller(context))
-        except ObiMcpError as error:
-            code = INVALID_PARAMS if isinstance(error, NotFound) else INTERNAL_ERROR
-            data = {"code": error.code, "hint": error.hint}
-            raise MCPError(code=code, message=error.message, data=data) from None
+        """The text of one resource; a refusal is an error with the code and the hint of what refused it."""
+        text, mime_type = await self._whole(self._resources.read(str(uri), caller_of(context)))
         return [ReadResourceContents(text, mime_type)]
 
     async def end_calls(self) -> None:
-        """Cancels every call that runs, and returns when each has ended its processes and written its audit line."""
+        """Cancels every call that runs and every watch, and returns when each has ended its processes and written its
+        audit line."""
         ending: set[asyncio.Task[Any]] = {*self._running, *([self._warming] if self._warming else [])}
         for task in ending:
             task.cancel()
         if ending:
             await asyncio.wait(ending)
+        await self._resources.close()
 
     async def _warm_after(self, ctx: ServerRequestContext[Any, Any], call_next: CallNext) -> HandlerResult:
         try:
@@ -109,11 +109,14 @@ class ObiServer(MCPServer[dict[str, Any]]):
                 self._warm = None
 
     async def _run(self, spec: ToolSpec, call: ToolCall) -> ToolResult:
-        """Runs a tool in a task of its own, which is cancelled once and then waited for.
+        return await self._whole(run_tool(self._services, spec, call))
+
+    async def _whole(self, work: Coroutine[Any, Any, _T]) -> _T:
+        """Does the work in a task of its own, which is cancelled once and then waited for.
 
         The SDK's scopes cancel again at every await until they are left, and ending processes takes several.
         """
-        task = asyncio.ensure_future(run_tool(self._services, spec, call))
+        task = asyncio.ensure_future(work)
         self._running.add(task)
         task.add_done_callback(self._running.discard)
         try:
@@ -145,15 +148,6 @@ async def _tried(work: Awaitable[None]) -> None:
 def describe_tool(spec: ToolSpec, level: Access) -> Tool:
     """A tool as ``tools/list`` shows it on a server of that access level."""
     return Tool.model_validate(spec.public(level))
-
-
-def _caller(context: Context[dict[str, Any], Any] | None) -> str:
-    """Who calls, as the client names itself: a claim, not an identity."""
-    params = context.session.client_params if context is not None else None
-    if params is None:
-        return "mcp"
-    name = f"{params.client_info.name}/{params.client_info.version}"
-    return "".join(letter for letter in name if letter.isprintable())[:MAX_CALLER]
 
 
 def _progress(context: Context[dict[str, Any], Any] | None) -> Progress | None:

@@ -40,7 +40,7 @@ UPWARD = {
 
 MCP = re.compile(r"mcp(_types)?(\.|$)")
 HOMES = {
-    "mcp": {"app.py", "transport.py", "resources.py", "prompts.py"},
+    "mcp": {"app.py", "transport.py", "resources/serving.py", "prompts.py"},
     "pydantic": set[str](),
     "yaml": {
         "config_yaml.py",

@@ -17,7 +17,6 @@ from tests.unit import planted
 from tests.unit.policy.policies import built_in
 from tests.unit.recorded_road import RecordedRoad, services
 
-from obi_mcp import resources
 from obi_mcp.audit import AuditEntry, AuditLog
 from obi_mcp.config import Audit, Settings
 from obi_mcp.enforcer.enforcer import Enforcer
@@ -26,6 +25,9 @@ from obi_mcp.errors import ClusterUnreachable, Conflict, Denied, ObiMcpError, Pr
 from obi_mcp.log import StderrWriter, start_logging
 from obi_mcp.policy.model import Access
 from obi_mcp.redact import Redactor
+from obi_mcp.resources import policy as policy_resources
+from obi_mcp.resources.serving import Resources
+from obi_mcp.resources.spec import ResourceSpec
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.registry import listed_tools
 from obi_mcp.toolsets.run import run_tool
@@ -108,10 +110,8 @@ def test_a_resource_is_read_without_secrets_and_stays_json(monkeypatch: pytest.M
     async def read(_services: Services, _caller: str) -> str:
         return json.dumps({"password": SECRET, "text": BLOCK, "lines": [f"a\x1b[31m {planted.DECEIVING}"]})
 
-    spec = resources.ResourceSpec("obi://x", "x", "x", read, lambda _: None)
-    monkeypatch.setattr(resources, "SPECS", (spec,))
-    served = resources.Resources(services(RecordedRoad()), resources.Bus())
-    text, _ = asyncio.run(served.read("obi://x", "test"))
+    monkeypatch.setattr(policy_resources, "SPECS", (ResourceSpec("obi://x", "x", "x", read),))
+    text, _ = asyncio.run(Resources(services(RecordedRoad())).read("obi://x", "test"))
     assert SECRET not in text
     assert json.loads(text)["text"] == "headers:\n  x-any: [redacted]\n"
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlencode
 
 from obi_mcp.enforcer.case import Case, Proved, passed
 from obi_mcp.enforcer.cluster import collection
 from obi_mcp.enforcer.members import uids
+from obi_mcp.enforcer.model import Call
 from obi_mcp.enforcer.reading import Approve, log_path, proved_logs, readable, seconds
 from obi_mcp.errors import ProgramFailed
 from obi_mcp.policy.model import MembersSpec
@@ -37,6 +38,16 @@ class Contexts:
 
     current: str
     named: tuple[str, ...] = ()
+
+
+class Watching(Protocol):
+    """What the guarded road offers besides calls that end: what ``Enforcer`` does."""
+
+    def watch(self, call: Call, seen: Seen) -> AsyncGenerator[bool, None]: ...
+
+    def follow(self, call: Call) -> AsyncGenerator[bool, None]: ...
+
+    async def contexts(self) -> Contexts: ...
 
 
 @dataclass(slots=True)

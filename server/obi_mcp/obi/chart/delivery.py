@@ -4,7 +4,7 @@ Values go as text (a ConfigMap for Flux, a string for Argo CD): a null in an obj
 a null is how helm takes away what a chart has by default.
 
 Source of the fields: Flux's helm.toolkit.fluxcd.io/v2 and source.toolkit.fluxcd.io/v1, Argo CD's argoproj.io/v1alpha1;
-``tests/cases/gitops/schemas.yaml`` says for each one which file of which version defines it.
+``tests/published.py`` names the modules whose definitions of them these objects are held against.
 """
 
 from __future__ import annotations

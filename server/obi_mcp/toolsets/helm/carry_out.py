@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
+import time
 
 from obi_mcp.enforcer.model import Progress
-from obi_mcp.errors import Conflict, Denied, InvalidArgument, NotFound, ObiMcpError, ProgramFailed
+from obi_mcp.errors import CallCancelled, Conflict, Denied, InvalidArgument, NotFound, ObiMcpError, ProgramFailed
 from obi_mcp.toolsets.base import Services
 from obi_mcp.toolsets.helm.plan import ReleasePlan
 from obi_mcp.toolsets.helm.release import Stored, stored
-from obi_mcp.toolsets.kubernetes.carry_out import Outcome, unchanged
+from obi_mcp.toolsets.kubernetes.carry_out import ON_CANCEL_S, Outcome, in_any_case, tell, unchanged
 from obi_mcp.toolsets.kubernetes.plan import Plan
 from obi_mcp.toolsets.kubernetes.rollout import rolled_out
+from obi_mcp.toolsets.kubernetes.take_back import RETURN_S, patiently
 
 _REFUSED = (Denied, Conflict, NotFound)
 
 
-async def carry_out_release(
-    services: Services, plan: Plan, progress: Progress | None, *, wait_s: float, **more: Any
-) -> Outcome:
+async def carry_out_release(services: Services, plan: Plan, progress: Progress | None, *, wait_s: float) -> Outcome:
     """Runs the plan's command and waits for the pods that it changes.
 
     Raises: Conflict where the release, the chart or an object is no longer what the plan was made from; Denied.
@@ -35,7 +35,12 @@ async def carry_out_release(
         for workload in plan.workloads:
             await rolled_out(services, plan.place, workload, progress, wait_s=wait_s)
     except ObiMcpError as error:
-        return await _failed(services, plan, error, done)
+        return await _failed(services, plan, error, done, patience_s=min(RETURN_S, wait_s))
+    except asyncio.CancelledError:
+        cancelled = CallCancelled("the call was cancelled")
+        await in_any_case(_failed(services, plan, cancelled, done, patience_s=ON_CANCEL_S))
+        raise
+    tell(services, plan, "done")
     return Outcome(done)
 
 
@@ -50,29 +55,41 @@ async def _helm(services: Services, plan: ReleasePlan) -> None:
         raise ProgramFailed(f"helm {plan.verb} failed: {said}")
 
 
-async def _failed(services: Services, plan: ReleasePlan, error: ObiMcpError, done: tuple[str, ...]) -> Outcome:
+async def _failed(
+    services: Services, plan: ReleasePlan, error: ObiMcpError, done: tuple[str, ...], *, patience_s: float
+) -> Outcome:
     """What is there now is asked, not guessed: helm may have written anything from nothing to all of it."""
-    finish = _undo(plan)
+    finish, until = _undo(plan), time.monotonic() + patience_s
     try:
-        now = await stored(services, plan.place, plan.release)
+        now = await patiently(lambda: stored(services, plan.place, plan.release), until)
     except ObiMcpError as unknown:
-        left = f"{finish}  # how far helm came is not known ({unknown.message[:200]}): look at obi_helm_status first"
-        return Outcome(done, error.message, (), (left,))
+        look = f"{finish}  # how far helm came is not known ({unknown.message[:200]}): look at obi_helm_status first"
+        tell(services, plan, "left", error.code)
+        return Outcome(done, error.message, (), (look,), error=error)
     if _untouched(plan, now):
         if isinstance(error, _REFUSED):
             raise error
-        return Outcome(done, error.message)
-    if plan.verb == "uninstall":
-        gone = now is None
-        return Outcome(done, error.message, (), () if gone else (finish,))
+        tell(services, plan, "taken_back", error.code)
+        return Outcome(done, error.message, error=error)
+    taken_back, left = await _gone_back(services, plan, now, finish, until)
+    tell(services, plan, "left" if left else "taken_back", error.code)
+    return Outcome(done, error.message, taken_back, left, error=error)
+
+
+async def _gone_back(
+    services: Services, plan: ReleasePlan, now: Stored | None, finish: str, until: float
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What was taken back, and what is left to be done by hand."""
     if now is None:
-        return Outcome(done, error.message)
+        return (), ()
+    state = f"the release is at revision {now.release.revision}, {now.release.status}"
+    if plan.verb == "uninstall":
+        return (), (f"{finish}  # {state}",)  # what is half removed can only be removed
     try:
-        await _taken_back(services, plan, finish)
+        await patiently(lambda: _taken_back(services, plan, finish), until)
     except ObiMcpError as refused:
-        state = f"the release is at revision {now.release.revision}, {now.release.status}"
-        return Outcome(done, error.message, (), (f"{finish}  # {state}; {refused.message[:200]}",))
-    return Outcome(done, error.message, (finish,))
+        return (), (f"{finish}  # {state}; {refused.message[:200]}",)
+    return (finish,), ()
 
 
 def _untouched(plan: ReleasePlan, now: Stored | None) -> bool:

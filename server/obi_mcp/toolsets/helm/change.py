@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from obi_mcp.errors import Conflict, NotFound
 from obi_mcp.policy.model import Access
@@ -38,6 +39,7 @@ _CHART: dict[str, Schema] = {
 }
 _PLAN = result("plan_id", "string", changes={"type": "array"}, applied={"type": "boolean"})
 _GONE_BACK_TO = ("deployed", "superseded")
+_BACK = re.compile(r"Rollback to (\d+)")
 
 
 def install_spec(plans: Plans) -> ToolSpec:
@@ -212,13 +214,13 @@ def _refuse_pending(now: Stored) -> None:
 
 
 async def _last_good(services: Services, place: Place, now: Stored) -> int:
-    """The last revision before this one that was deployed. Raises: NotFound."""
+    """The last revision before this one that was deployed, and was not gone back from. Raises: NotFound."""
     answer = await run(services, place, f"helm history {now.release.name} -n {place.namespace} --max 1000 -o json")
-    good = [
-        int(row["revision"])
-        for row in json.loads(answer.stdout)
-        if row["status"] in _GONE_BACK_TO and int(row["revision"]) < now.release.revision
-    ]
+    rows = {int(row["revision"]): row for row in json.loads(answer.stdout)}
+    before = now.release.revision
+    while (back := _BACK.match(str(rows.get(before, {}).get("description", "")))) and int(back[1]) < before:
+        before = int(back[1])  # it is that revision again
+    good = [number for number, row in rows.items() if number < before and row["status"] in _GONE_BACK_TO]
     if not good:
         raise NotFound(
             f"an earlier good revision of {now.release.name}",

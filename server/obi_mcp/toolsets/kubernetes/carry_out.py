@@ -156,9 +156,9 @@ async def carry_out(
     except ObiMcpError as error:
         return await _taken_back(carrying, error, patience_s=min(RETURN_S, wait_s))
     except asyncio.CancelledError:
-        await _in_any_case(_taken_back(carrying, CallCancelled("the call was cancelled"), patience_s=ON_CANCEL_S))
+        await in_any_case(_taken_back(carrying, CallCancelled("the call was cancelled"), patience_s=ON_CANCEL_S))
         raise
-    _tell(services, plan, "done")
+    tell(services, plan, "done")
     return Outcome(tuple(step.command for step in carrying.begun))
 
 
@@ -190,13 +190,13 @@ async def _go_back(services: Services, recovery: Recovery, error: ObiMcpError, *
         await taking.go(patience_s=patience_s)
         outcome = "taken_back" if taking.complete else "left"
     finally:
-        _tell(services, recovery, outcome, error.code)
+        tell(services, recovery, outcome, error.code)
     state = tuple((piece.target, piece.told) for piece in taking.pieces)
     again = recovery if taking.left else None
     return Outcome(recovery.done, error.message, tuple(taking.taken_back), taking.left, state, again, error)
 
 
-async def _in_any_case(work: Coroutine[Any, Any, Outcome]) -> None:
+async def in_any_case(work: Coroutine[Any, Any, Outcome]) -> None:
     """Does it to the end, or for as long as a server that was told to stop may, however often it is cancelled."""
     task = asyncio.ensure_future(asyncio.wait_for(work, ON_CANCEL_S))
     while not task.done():
@@ -206,7 +206,7 @@ async def _in_any_case(work: Coroutine[Any, Any, Outcome]) -> None:
         task.result()
 
 
-def _tell(services: Services, plan: Plan | Recovery, outcome: str, error: str | None = None) -> None:
+def tell(services: Services, plan: Plan | Recovery, outcome: str, error: str | None = None) -> None:
     """The audit line of a plan that was carried out, or of its taking back."""
     command = f"{plan.tool} plan_id={plan.id}"
     services.audit.record(AuditEntry(plan.tool, command, plan.place.caller, error=error, outcome=outcome))

@@ -11,7 +11,7 @@ import json
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeVar
 
 from obi_mcp.enforcer.model import Answer
 from obi_mcp.errors import CallTimeout, ClusterUnreachable, Conflict, NotFound, ObiMcpError, ProgramFailed
@@ -37,6 +37,7 @@ from obi_mcp.toolsets.kubernetes.objects import (
 from obi_mcp.toolsets.kubernetes.place import Place
 from obi_mcp.toolsets.kubernetes.plan import Step, Undo
 
+_T = TypeVar("_T")
 State = Literal["as before", "as planned", "changed by somebody else", "unknown"]
 
 RETURN_S = 30.0
@@ -292,7 +293,7 @@ async def pause(number: int, deadline: float) -> None:
     await asyncio.sleep(max(0.0, min(wanted_s, deadline - time.monotonic())))
 
 
-async def patiently(look: Callable[[], Awaitable[Object | None]], deadline: float) -> Object | None:
+async def patiently(look: Callable[[], Awaitable[_T]], deadline: float) -> _T:
     """Looks until there is an answer. Raises: ClusterUnreachable, CallTimeout when the deadline has passed."""
     number = 0
     while True:
