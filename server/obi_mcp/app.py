@@ -68,7 +68,7 @@ class ObiServer(MCPServer[dict[str, Any]]):
         spec = self._specs.get(name)
         if spec is None:
             raise _no_such_tool(name, self._services.settings, [one.name for one in self._listed])
-        result = await self._run(spec, ToolCall(arguments, _caller(context), _progress(context)))
+        result = await self._run(spec, ToolCall(arguments, caller_of(context), _progress(context)))
         return CallToolResult(
             content=[TextContent(type="text", text=result.text)],
             structured_content=result.structured,
