@@ -120,6 +120,20 @@ def test_every_preset_renders_to_what_may_be_written(preset: PresetName, program
 # --- by the tools ---
 
 
+@pytest.mark.parametrize(
+    "config",
+    ["trace_printer: text\nopen_port: 8080\n", 'file_format: "1.0"\nextensions:\n  obi:\n    version: "2.0"\n'],
+    ids=["v1", "v2"],
+)
+def test_a_configuration_that_serves_no_metrics_opens_no_port(config: str, programs_bin: Path, tmp_path: Path) -> None:
+    chart = written(chart_files(ChartRequest(values=values_of(Install(config=config)))), tmp_path)
+    text = helm(programs_bin, tmp_path, "template", "obi", str(chart), "--namespace", "observability")
+    by_kind = {body["kind"]: body for body in yaml.safe_load_all(text) if body}
+    (container,) = by_kind["DaemonSet"]["spec"]["template"]["spec"]["containers"]
+    assert not {"ports", "readinessProbe"} & set(container) and "Service" not in by_kind
+    assert yaml.safe_load(by_kind["ConfigMap"]["data"][FILE_NAME]) == yaml.safe_load(config)
+
+
 async def test_every_preset_is_rendered_by_the_guarded_helm(serve: Serve) -> None:
     async with serve(**HELM) as session:
         for preset in PresetName:

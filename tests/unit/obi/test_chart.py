@@ -163,6 +163,7 @@ def test_a_preset_sets_what_its_platform_needs(name: str, install: Install, path
         ("aws", (Feature.APPLICATION,), [False, False], "Fargate"),
         ("gcp", (Feature.APPLICATION,), [], ""),
         ("gcp", TC, [False], "Cilium"),
+        ("gcp", (Feature.LOG_ENRICHER,), [False], "Container-Optimized OS"),
         ("gcp-autopilot", (Feature.APPLICATION,), [True, False, False], "hostPID"),
         ("azure", (Feature.APPLICATION,), [False, False], "virtual nodes"),
         ("bottlerocket", (Feature.APPLICATION,), [False], "seLinuxOptions"),

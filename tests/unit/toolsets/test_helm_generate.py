@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import yaml
 from tests.unit.policy.policies import over
-from tests.unit.recorded_road import RecordedRoad, services
+from tests.unit.recorded_road import NARROWED, RecordedRoad, services
 
 from obi_mcp.config import Settings
-from obi_mcp.enforcer.model import Call
+from obi_mcp.enforcer.model import Answer, Call
 from obi_mcp.policy.model import Access, Decision
 from obi_mcp.policy.scope import Scope
 from obi_mcp.toolsets.base import ToolCall, ToolResult, ToolSpec
@@ -36,6 +36,11 @@ def ask(tool: str, /, *, scope: Scope | None = None, **arguments: Any) -> ToolRe
     spec: ToolSpec = SPECS[f"obi_helm_{tool}"]
     made = services(PolicyRoad(), Settings(scope=scope or Scope()))
     return asyncio.run(run_tool(made, spec, ToolCall(arguments, "test")))
+
+
+def rendered(answer: Answer, /, **arguments: Any) -> ToolResult:
+    road = PolicyRoad(answers={"helm template obi obi -n observability --values -": answer})
+    return asyncio.run(run_tool(services(road), SPECS["obi_helm_template"], ToolCall(arguments, "test")))
 
 
 def values_in(answer: ToolResult) -> dict[str, Any]:
@@ -147,3 +152,49 @@ def test_without_a_word_of_values_the_charts_own_are_used() -> None:
     own = requested_values(made, {"values": "privileged: false\n"})
     assert (own.document, own.settings, own.notes) == ("privileged: false\n", (), ())
     assert requested_values(made, {"features": ["network"]}).values["hostNetwork"] is True
+
+
+# --- what helm rendered ---
+
+CONFIG_MAP = """
+# Source: obi/templates/configmap.yaml
+apiVersion: v1
+kind: ConfigMap
+metadata: {name: obi, namespace: observability}
+data:
+  ebpf-instrument-config.yml: |
+    promtheus_export: {port: 9090}
+"""
+WORKLOAD = """---
+apiVersion: apps/v1
+kind: DaemonSet
+metadata: {name: obi, namespace: observability}
+spec: {template: {spec: {containers: [{name: ebpf-instrument, securityContext: {privileged: true}}]}}}
+---
+apiVersion: monitoring.coreos.com/v1
+kind: ServiceMonitor
+metadata: {name: obi, namespace: observability}
+"""
+
+
+def test_a_rendering_is_objects_with_what_is_to_be_known_of_them() -> None:
+    answer = rendered(Answer(CONFIG_MAP + WORKLOAD, "", 0, NARROWED, 5))
+    assert [body["kind"] for body in answer.structured["objects"]] == ["ConfigMap", "DaemonSet", "ServiceMonitor"]
+    found = [(entry["severity"], entry["object"]) for entry in answer.structured["findings"]]
+    assert ("warning", "DaemonSet obi") in found and ("info", "ServiceMonitor obi") in found
+    assert any("prometheus_export" in entry["what"] for entry in answer.structured["findings"])
+    assert answer.payload == CONFIG_MAP + WORKLOAD
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        Answer("", "Error: values don't meet the specifications of the schema", 1, NARROWED, 5),
+        Answer("apiVersion: v1\n", "", 0, NARROWED, 5, truncated=True, cut="cut after 15 bytes"),
+        Answer("a: [\n", "", 0, NARROWED, 5),
+    ],
+    ids=["failed", "cut", "unreadable"],
+)
+def test_a_rendering_that_is_not_whole_is_no_answer(answer: Answer) -> None:
+    failed = rendered(answer)
+    assert failed.is_error and failed.structured["code"] == "program_failed", failed.text

@@ -17,6 +17,7 @@ from obi_mcp.obi.manifests.install import Environment, Install
 
 _SECURITY = "https://opentelemetry.io/docs/zero-code/obi/security/"
 _CILIUM = "https://opentelemetry.io/docs/zero-code/obi/cilium-compatibility/"
+_LOG_ENRICHER = "https://github.com/open-telemetry/opentelemetry-ebpf-instrumentation/pull/1590"
 _FARGATE = "https://docs.aws.amazon.com/eks/latest/userguide/fargate.html"
 _DATAPLANE = "https://cloud.google.com/kubernetes-engine/docs/concepts/dataplane-v2"
 _AUTOPILOT = "https://cloud.google.com/kubernetes-engine/docs/concepts/autopilot-security"
@@ -157,6 +158,11 @@ _CILIUM_CAUTION = Caution(
     _CILIUM,
     _ATTACHES_TC,
 )
+_COS_CAUTION = Caution(
+    "the log enricher of OBI v0.5 and v0.6 does not load on Container-Optimized OS: its verifier refuses the program",
+    _LOG_ENRICHER,
+    frozenset({Feature.LOG_ENRICHER}),
+)
 _TCX = Setting(
     "config.ebpf.traffic_control_backend",
     "tcx",
@@ -195,8 +201,10 @@ _PRESETS: Mapping[PresetName, Preset] = {
             ),
             paranoid=3,
         ),
-        Preset(PresetName.GCP, settings=(_TCX,), cautions=(_CILIUM_CAUTION,)),
-        Preset(PresetName.GCP_AUTOPILOT, settings=(_TCX,), cautions=(*_AUTOPILOT_CAUTIONS, _CILIUM_CAUTION)),
+        Preset(PresetName.GCP, settings=(_TCX,), cautions=(_CILIUM_CAUTION, _COS_CAUTION)),
+        Preset(
+            PresetName.GCP_AUTOPILOT, settings=(_TCX,), cautions=(*_AUTOPILOT_CAUTIONS, _CILIUM_CAUTION, _COS_CAUTION)
+        ),
         Preset(
             PresetName.AZURE,
             settings=(

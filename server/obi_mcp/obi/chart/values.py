@@ -51,6 +51,7 @@ def values_of(install: Install) -> dict[str, Any]:
     body = body_of(daemon_set(install))["spec"]
     pod = body["template"]["spec"]
     container = pod["containers"][0]
+    config = _config(install)
     return {
         "image": {
             "repository": install.repository,
@@ -59,11 +60,11 @@ def values_of(install: Install) -> dict[str, Any]:
         },
         "imagePullSecrets": pod.get("imagePullSecrets", []),
         "fullnameOverride": "" if CHART in install.name else install.name,
-        "config": _config(install),
+        "config": config,
         "env": dict(install.env),
         **_security(container["securityContext"]),
         "hostNetwork": pod.get("hostNetwork", False),
-        **_exposed(install),
+        **_exposed(install, config),
         "k8sCache": _cache(install),
         "resources": container["resources"],
         "updateStrategy": body["updateStrategy"],
@@ -121,11 +122,17 @@ def _security(context: Mapping[str, Any]) -> dict[str, Any]:
     return {"privileged": False, "capabilities": context["capabilities"]["add"]}
 
 
-def _exposed(install: Install) -> dict[str, Any]:
-    served = install.service and install.prometheus_port is not None
-    service: dict[str, Any] = {"enabled": served}
-    if install.prometheus_port is not None:
-        service["port"] = install.prometheus_port
+def metrics_port(config: Mapping[str, Any]) -> int | None:
+    """The port on which the chart takes OBI to serve its metrics, by a configuration of v1."""
+    exporter = config.get("prometheus_export")
+    port = exporter.get("port") if isinstance(exporter, Mapping) else None
+    return port if isinstance(port, int) and not isinstance(port, bool) and port > 0 else None
+
+
+def _exposed(install: Install, config: Mapping[str, Any]) -> dict[str, Any]:
+    port = metrics_port(config)
+    served = install.service and port is not None
+    service: dict[str, Any] = {"enabled": served, **({} if port is None else {"port": port})}
     return {"service": service, "serviceMonitor": {"enabled": served and install.service_monitor}}
 
 

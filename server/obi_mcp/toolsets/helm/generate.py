@@ -209,7 +209,7 @@ def _objects(answer: Answer) -> Iterator[dict[str, Any]]:
     size = len(answer.stdout.encode())
     try:
         bodies: Sequence[tuple[int, int, Any]] = list(
-            read_stream(answer.stdout, max_bytes=size, max_documents=MAX_OBJECTS, max_aliases=0)
+            read_stream(answer.stdout, max_bytes=size, max_documents=MAX_OBJECTS, max_aliases=20)
         )
     except InvalidDocument as error:
         raise ProgramFailed(f"what helm rendered cannot be read: {error.message}", "use obi_helm template") from None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from obi_mcp.enforcer.model import Call
 from obi_mcp.errors import InvalidDocument
+from obi_mcp.obi.capabilities import Feature
 from obi_mcp.obi.chart.names import PresetName
 from obi_mcp.policy.yaml_writer import to_yaml
 from obi_mcp.toolsets.base import Schema, Services, ToolCall
@@ -19,9 +20,14 @@ if TYPE_CHECKING:
     from obi_mcp.obi.manifests.install import Install
 
 MAX_VALUES = 262_144
-_SHARED = ("features", "image", "otlp_endpoint", "prometheus_port", "privileged", "config", "k8s_cache")
+_SHARED = ("image", "otlp_endpoint", "prometheus_port", "privileged", "config", "k8s_cache")
 VALUES: dict[str, Schema] = {
     "preset": {"type": "string", "enum": [str(entry) for entry in PresetName]},
+    "features": {
+        "type": "array",
+        "items": {"type": "string", "enum": [str(entry) for entry in Feature]},
+        "default": ["application"],
+    },
     **{name: INSTALL[name] for name in (*_SHARED, "service_monitor")},
     "app_version": {**INSTALL["version"], "description": "OBI's version."},
     "values": {"type": "string", "maxLength": MAX_VALUES, "description": "YAML, merged over the others."},
@@ -94,7 +100,7 @@ def requested_values(services: Services, given: Mapping[str, Any], *, preset: st
             _over(complete, own),
             chosen.applied(install),
             chosen.warnings(install),
-            tuple(judged(install)),
+            (*judged(install), *_unserved(complete)),
         )
     )
 
@@ -116,6 +122,17 @@ async def refusals(services: Services, call: ToolCall, tool: str, wanted: Wanted
             hint = f"; {decision.hint}" if decision.hint else ""
             said.append(f"this server would refuse to install it: {decision.reason}{hint}")
     return tuple(dict.fromkeys(said))
+
+
+def _unserved(values: Mapping[str, Any]) -> tuple[str, ...]:
+    from obi_mcp.obi.chart.values import metrics_port
+
+    if metrics_port(values["config"]) is not None:
+        return ()
+    return (
+        "no metrics are served: the chart declares the port, the readiness probe and the Service that "
+        "config.prometheus_export.port (v1) asks for",
+    )
 
 
 def _install(services: Services, given: Mapping[str, Any]) -> Install:
