@@ -6,7 +6,6 @@ import ast
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
@@ -23,21 +22,12 @@ _VARIABLE = re.compile(r"\$\([^)]*\)|\$\{[^}]*\}|\$\w+|\$\*")
 _PROSE = re.compile(r"(?:\b[a-z']+[,;:]? ){4,}[a-z']+\b")
 
 
-@dataclass(frozen=True, slots=True)
-class Text:
-    """One text: its own words, the characters of these, and a pattern that has a group for each of them."""
-
-    words: tuple[str, ...]
-    own: int
-    pattern: re.Pattern[str]
-
-
 def is_said(line: str) -> bool:
     """Whether texts of the product make up the line, but for values: enough of it, and all of its prose."""
     said = bytearray(len(line))
-    for text in _texts():
-        if all(word in line for word in text.words) and (found := text.pattern.search(line)) is not None:
-            for number in range(1, len(text.words) + 1):
+    for words in _texts():
+        if all(word in line for word in words) and (found := _in_order(words).search(line)) is not None:
+            for number in range(1, len(words) + 1):
                 first, last = found.span(number)
                 said[first:last] = b"x" * (last - first)
     left = "".join("\N{BULLET}" if covered else character for character, covered in zip(line, said, strict=True))
@@ -45,13 +35,14 @@ def is_said(line: str) -> bool:
 
 
 @cache
-def _texts() -> tuple[Text, ...]:
+def _texts() -> tuple[tuple[str, ...], ...]:
+    """Each text as its own words, between which values stand."""
     found = {tuple(filter(None, pieces)) for pieces in (*_of_source(), *_of_data())}
-    return tuple(_text(words) for words in sorted(found) if sum(map(len, words)) >= _LEAST)
+    return tuple(words for words in sorted(found) if sum(map(len, words)) >= _LEAST)
 
 
-def _text(words: tuple[str, ...]) -> Text:
-    return Text(words, sum(map(len, words)), re.compile(".*".join(f"({re.escape(word)})" for word in words)))
+def _in_order(words: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(".*".join(f"({re.escape(word)})" for word in words))
 
 
 def _of_source() -> Iterator[tuple[str, ...]]:

@@ -15,7 +15,7 @@ from tests.unit.cli.in_process import run_verb
 ROOT = Path(__file__).resolve().parent.parent.parent
 _CLI = (sys.executable, "-m", "obi_mcp")
 # Verbs that start nothing and leave this process as it was.
-_PRINTING = frozenset({"policy", "config", "tools", "completion"})
+_PRINTING = frozenset({"policy", "config", "tools", "completion", "rbac"})
 _NAMES = ("obi-mcp", ".venv/bin/obi-mcp")
 
 

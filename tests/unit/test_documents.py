@@ -36,6 +36,8 @@ from tests.unit.documentation import run_cli, shown_in
 from tests.unit.policy.policies import built_in
 
 from obi_mcp.config import load_settings
+from obi_mcp.config_table import SETTINGS
+from obi_mcp.errors import ConfigError
 from obi_mcp.obi.config import validate
 from obi_mcp.policy.model import Access
 
@@ -225,10 +227,39 @@ def test_the_index_names_every_document() -> None:
     assert sorted(str(path.relative_to(DOCS)) for path in wanted - linked) == []
 
 
-def test_json_and_yaml_of_every_document_can_be_read() -> None:
+def test_json_and_yaml_of_every_document_are_what_they_look_like(tmp_path: Path) -> None:
+    """In all documents: tool calls, clients' configurations and settings of this server are told by their keys."""
+    wrong = []
     for path in all_documents():
         for block in blocks(path):
             if block.language == "json":
-                json.loads(block.text)
+                problem = json_problem(block)
             elif block.language == "yaml":
-                assert list(yaml.safe_load_all(block.text)), str(block)
+                problem = settings_problem(block, tmp_path / "config.yaml")
+            else:
+                continue
+            wrong += [f"{block}: {problem}"] if problem else []
+    assert wrong == []
+
+
+def json_problem(block: Block) -> str | None:
+    value = json.loads(block.text)
+    if "arguments" in value:
+        return checks.tool_call_problem(value)
+    keys = [key for key in ("mcpServers", "servers") if key in value]
+    return checks.client_problem(block.text, keys[0]) if keys else None
+
+
+def settings_problem(block: Block, path: Path) -> str | None:
+    """None too where the block is no mapping of settings: a manifest, a rule, a configuration of OBI's."""
+    documents = list(yaml.safe_load_all(block.text))
+    sections = {setting.key.partition(".")[0] for setting in SETTINGS}
+    if len(documents) != 1 or not isinstance(documents[0], dict) or not documents[0].keys() <= sections:
+        return None
+    path.write_text(block.text, encoding="utf-8")
+    path.chmod(0o600)
+    try:
+        load_settings(config_path=str(path), environ={})
+    except ConfigError as error:
+        return error.message
+    return None
