@@ -41,7 +41,7 @@ PACE = Pace()
 class Updates:
     """Tells of changes, one address at a time: at most once in ``every_s`` for each, and the last is never lost."""
 
-    def __init__(self, tell: Callable[[str], Awaitable[None]], every_s: float = EVERY_S) -> None:
+    def __init__(self, tell: Callable[[str], Awaitable[None]], every_s: float) -> None:
         self._tell = tell
         self._every_s = every_s
         self._due: dict[str, float] = {}
@@ -182,19 +182,19 @@ class Subscriptions:
         """Holds a stream open, and opens it again whenever it ends."""
         loop, wait_s, failing = asyncio.get_running_loop(), self._pace.first_s, False
         while True:
-            began, news = loop.time(), False
+            began, stands, news = loop.time(), False, False
             try:
                 async with aclosing(stream()) as changes:
                     async for changed in changes:
-                        news = news or changed
                         if changed or failing:  # what could not be read can be again
                             self._changed(kept)
-                        failing = False
+                        stands, news, failing = True, news or changed, False
             except ObiMcpError as error:
                 logger.debug("a watch ended: %s", error.code)
-                if not failing:
+                # One that had stood may only have lost its connection: the next attempt tells.
+                if not stands and not failing:
                     self._changed(kept)
-                failing = True
+                    failing = True
             except Exception:  # whatever nobody foresaw in one watch must not end the telling of it
                 logger.exception("a watch failed")
             if news or loop.time() - began >= self._pace.steady_s:
@@ -204,6 +204,6 @@ class Subscriptions:
 
     def _changed(self, kept: _Kept) -> None:
         if self._updates is None:
-            self._updates = Updates(self._tell)
+            self._updates = Updates(self._tell, EVERY_S)
         for uri in kept.uris:
             self._updates.changed(uri)
