@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from tests.documents.blocks import ROOT
 
-_LEAST = 12
+_LEAST = 10
 """Characters that a text must have of its own: a shorter one fits anything."""
 _OWN_SHARE = 0.35
 _PLACEHOLDER = re.compile(r"\{\w*\}")
