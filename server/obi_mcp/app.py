@@ -16,16 +16,17 @@ from mcp.server.context import CallNext, HandlerResult, ServerRequestContext
 from mcp.server.lowlevel.helper_types import ReadResourceContents
 from mcp.server.mcpserver import Context, MCPServer
 from mcp.shared.exceptions import MCPError
-from mcp_types import INVALID_PARAMS, CallToolResult, ResourceTemplate, TextContent, Tool
+from mcp_types import INVALID_PARAMS, CallToolResult, InputRequiredResult, ResourceTemplate, TextContent, Tool
 from mcp_types import Resource as McpResource
 
 from obi_mcp import __version__
+from obi_mcp.asking import Questions
 from obi_mcp.config import Settings
 from obi_mcp.enforcer.model import Progress
 from obi_mcp.errors import ObiMcpError
 from obi_mcp.policy.model import Access
 from obi_mcp.resources.serving import MAX_CALLER, Resources, caller_of
-from obi_mcp.toolsets.base import SHARED, Services, ToolCall, ToolResult, ToolSpec
+from obi_mcp.toolsets.base import SHARED, QuestionPending, Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.registry import callable_tools, listed_tools, switched_off
 from obi_mcp.toolsets.run import run_tool
 
@@ -52,6 +53,7 @@ class ObiServer(MCPServer[dict[str, Any]]):
         self._warm = warm
         self._warming: asyncio.Task[None] | None = None
         self._services = services
+        self._questions = Questions(services.settings.limits.confirm_timeout_s)
         self._running: set[asyncio.Task[Any]] = set()
         self._listed = listed_tools(services.settings)
         self._specs = callable_tools(services.settings)
@@ -62,13 +64,17 @@ class ObiServer(MCPServer[dict[str, Any]]):
 
     async def call_tool(
         self, name: str, arguments: dict[str, Any], context: Context[dict[str, Any], Any] | None = None
-    ) -> CallToolResult:
+    ) -> CallToolResult | InputRequiredResult:
         """Runs one tool. Refusals and failures are results with ``isError`` and a code; only a tool that is not listed
-        is an error of the protocol."""
+        is an error of the protocol. A change that a person has to confirm may end with the question first."""
         spec = self._specs.get(name)
         if spec is None:
             raise _no_such_tool(name, self._services.settings, [one.name for one in self._listed])
-        result = await self._run(spec, ToolCall(arguments, caller_of(context), _progress(context)))
+        call = ToolCall(arguments, caller_of(context), _progress(context), self._questions.person(context))
+        try:
+            result = await self._run(spec, call)
+        except QuestionPending as pending:
+            return self._questions.put(pending)
         return CallToolResult(
             content=[TextContent(type="text", text=result.text)],
             structured_content=result.structured,

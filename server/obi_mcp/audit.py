@@ -46,6 +46,8 @@ class AuditEntry:
 
     A write has two lines with the same ``call``: one with the ``outcome`` ``began`` before anything is written, which
     survives whatever ends the server in the middle, and the one that says how it ended.
+
+    ``confirmed_by``: through what a person confirmed it, where the operator wants that; the client's claim.
     """
 
     tool: str
@@ -60,6 +62,7 @@ class AuditEntry:
     stdin: str | None = None
     call: str | None = None
     outcome: str | None = None
+    confirmed_by: str | None = None
 
 
 class _Sink(Protocol):
@@ -149,6 +152,8 @@ class AuditLog:
             fields["call"] = entry.call
         if entry.outcome is not None:
             fields["outcome"] = entry.outcome
+        if entry.confirmed_by is not None:
+            fields["confirmed_by"] = entry.confirmed_by
         if entry.stdin is not None:
             document = entry.stdin.encode("utf-8", "surrogatepass")
             fields["stdin_bytes"] = len(document)

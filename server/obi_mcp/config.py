@@ -36,6 +36,7 @@ class Limits:
     max_stdin_bytes: int = 1_048_576
     max_children: int = 16
     max_waiting: int = 256
+    confirm_timeout_s: float = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,8 @@ class Settings:
     toolsets: tuple[str, ...] = ("command", "local", "kubernetes")
     policy_directory: str | None = None
     log_level: str = "info"
+    confirm: str = "never"
+    """Which changes a person has to confirm through the client: ``never`` any, ``destructive`` ones, ``always`` all."""
     confine: str = "auto"
     """``auto``: the server holds itself to the files it needs, as far as the kernel can; ``none``: it does not."""
     scope: Scope = field(default_factory=Scope)

@@ -61,6 +61,12 @@ SETTINGS = (
         flag="--log-level",
     ),
     Setting(
+        "confirm",
+        "Which changes a person has to confirm through the client; one that cannot ask is refused them.",
+        choices=("never", "destructive", "always"),
+        flag="--confirm",
+    ),
+    Setting(
         "confine",
         "Whether the server holds itself to the files that it needs (Landlock), as far as the kernel can.",
         choices=("auto", "none"),
@@ -107,6 +113,9 @@ SETTINGS = (
     Setting("limits.max_stdin_bytes", "Largest `stdin` of a call.", unit="bytes", minimum=1, maximum=16 * 1024 * 1024),
     Setting("limits.max_children", "Commands that run at once.", minimum=1, maximum=1024),
     Setting("limits.max_waiting", "Calls that may wait; a further one gets `busy`.", minimum=0, maximum=65536),
+    Setting(
+        "limits.confirm_timeout_s", "How long a person has to confirm a change.", unit="s", minimum=1, maximum=3600
+    ),
     Setting(
         "audit.file",
         "File of the audit log; unset or `-`: standard error.",

@@ -9,6 +9,7 @@
     ├── InvalidDocument       a document on standard input cannot be read
     ├── Denied                the policy refuses; carries the decision (exit 3)
     │   └── SyntaxDenied      the line does not parse (code invalid_command)
+    ├── Declined              nobody confirmed what the operator wants confirmed; nothing was written (exit 3)
     ├── NotFound              no such object, or not OBI's: the caller gets the same answer for both
     ├── Conflict              the cluster changed between check and use
     ├── CallTimeout           the deadline of the call passed (exit 5)
@@ -127,6 +128,14 @@ class SyntaxDenied(Denied):
     """The line does not parse, so nothing could be judged. The decision says where."""
 
     code = "invalid_command"
+
+
+class Declined(ObiMcpError):
+    """The operator wants a person to confirm the change, and none did: declined, dismissed, unanswered, or this client
+    cannot ask. Nothing was written."""
+
+    code = "declined"
+    exit_code = 3
 
 
 class NotFound(ObiMcpError):

@@ -18,7 +18,7 @@ LAYERS = (
     # from the top down; a module may import its own layer and those below it
     ("cli", "__main__"),
     ("app",),
-    ("transport",),
+    ("transport", "asking"),
     ("resources", "prompts"),
     ("toolsets",),
     ("telemetry", "containers"),
@@ -40,7 +40,7 @@ UPWARD = {
 
 MCP = re.compile(r"mcp(_types)?(\.|$)")
 HOMES = {
-    "mcp": {"app.py", "transport.py", "resources/serving.py", "prompts.py"},
+    "mcp": {"app.py", "asking.py", "transport.py", "resources/serving.py", "prompts.py"},
     "pydantic": set[str](),
     "yaml": {
         "config_yaml.py",

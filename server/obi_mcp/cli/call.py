@@ -16,7 +16,7 @@ from obi_mcp.cli.reports import FORMATS, print_report
 from obi_mcp.config import Settings
 from obi_mcp.errors import InvalidArgument
 from obi_mcp.log import StderrWriter, start_logging
-from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
+from obi_mcp.toolsets.base import Person, Reply, Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.registry import callable_tools, listed_tools, switched_off
 from obi_mcp.toolsets.run import run_tool
 
@@ -69,7 +69,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 async def _call(services: Services, spec: ToolSpec, arguments: Mapping[str, Any]) -> ToolResult:
-    task = asyncio.ensure_future(run_tool(services, spec, ToolCall(arguments, CALLER)))
+    task = asyncio.ensure_future(run_tool(services, spec, ToolCall(arguments, CALLER, person=_person())))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, task.cancel)
@@ -80,6 +80,25 @@ async def _call(services: Services, spec: ToolSpec, arguments: Mapping[str, Any]
     finally:
         services.agents.close()
         await services.enforcer.close()
+
+
+def _person() -> Person | None:
+    """Whoever sits at this terminal; None where it is none."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return None
+
+    async def ask(question: str) -> Reply:
+        print(f"{question}\nType yes to go on: ", end="", file=sys.stderr, flush=True)
+        loop = asyncio.get_running_loop()
+        typed = asyncio.Event()
+        loop.add_reader(sys.stdin, typed.set)
+        try:
+            await typed.wait()
+        finally:
+            loop.remove_reader(sys.stdin)
+        return "accept" if sys.stdin.readline().strip().lower() == "yes" else "decline"
+
+    return Person("terminal", ask)
 
 
 def _find(name: str, settings: Settings) -> ToolSpec:

@@ -26,13 +26,15 @@ T = TypeVar("T")
 class Asked:
     """Who wants an effect: the tool and the caller, for the audit log; ``access`` can only lower the server's level.
 
-    ``timeout_s``: seconds that performing it may take; None: the configured default.
+    ``timeout_s``: seconds that performing it may take; None: the configured default. ``confirmed_by``: through what a
+    person confirmed it, for the audit log.
     """
 
     tool: str
     caller: str
     access: Access | None = None
     timeout_s: float | None = None
+    confirmed_by: str | None = None
 
 
 class EffectRoad:
@@ -61,7 +63,7 @@ class EffectRoad:
         started = time.monotonic()
         # A configuration can be a quarter of a megabyte: judging it must not make others wait.
         decision = await asyncio.to_thread(self.explain, effect, asked.access)
-        entry = AuditEntry(asked.tool, effect.line, asked.caller, decision)
+        entry = AuditEntry(asked.tool, effect.line, asked.caller, decision, confirmed_by=asked.confirmed_by)
         if decision.allowed and decision.access not in (None, Access.READ_ONLY):
             entry = replace(entry, call=self._audit.begin(entry))
 

@@ -597,6 +597,7 @@ class Enforcer:
             bytes=trace.bytes,
             stdin=call.stdin,
             call=trace.call,
+            confirmed_by=call.confirmed_by,
         )
 
 

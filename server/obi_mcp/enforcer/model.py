@@ -21,7 +21,8 @@ class Call:
     """What a caller asks for. ``access`` can only lower the server's level; ``tool`` and ``caller`` go to the audit.
 
     ``timeout_s`` in seconds and ``max_bytes`` in bytes; None takes the configured defaults. ``expects``: what a
-    plan saw of a release; where it is otherwise by now, nothing runs.
+    plan saw of a release; where it is otherwise by now, nothing runs. ``confirmed_by``: through what a person
+    confirmed it, for the audit.
     """
 
     command: str
@@ -33,6 +34,7 @@ class Call:
     max_bytes: int | None = None
     caller: str = "local"
     expects: Seal | None = None
+    confirmed_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from obi_mcp.agent.launcher import AgentLauncher
 from obi_mcp.audit import AuditLog
@@ -71,13 +71,42 @@ class Services:
     capture: Capture | None = None
 
 
+Reply = Literal["accept", "decline", "cancel", "none"]
+"""What a person said to a question; ``none``: nothing, in the time that there was."""
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """Whoever can be asked. ``through``: by what (``client``, ``terminal``), for the audit log; the reply is its claim.
+
+    ``ask`` may end the call with ``QuestionPending``, when the reply comes with the next one.
+    INVARIANT: so nothing that lasts is done in a call before it asks.
+    """
+
+    through: str
+    ask: Callable[[str], Awaitable[Reply]]
+
+
+class QuestionPending(BaseException):
+    """Ends a call that asks a person; the client answers by calling again. Not an error: nothing went wrong."""
+
+    def __init__(self, question: str) -> None:
+        super().__init__(question)
+        self.question = question
+
+
 @dataclass(frozen=True, slots=True)
 class ToolCall:
-    """One call. ``arguments`` fit the tool's input schema; ``caller`` is who called, for the audit log."""
+    """One call. ``arguments`` fit the tool's input schema; ``caller`` is who called, for the audit log.
+
+    ``person``: who can confirm a change; None where nobody can be asked. ``confirmed_by``: through what somebody did.
+    """
 
     arguments: Mapping[str, Any]
     caller: str
     progress: Progress | None = None
+    person: Person | None = None
+    confirmed_by: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +139,9 @@ class ToolSpec:
     needs: Access = Access.READ_ONLY
     reaches: Access = Access.READ_ONLY
     open_world: bool = True
+    confirmed: bool = False
+    """Whether every call but a dry run is a change that the operator may want confirmed before it begins; tools that
+    know better which of their calls change something ask themselves."""
     aliases: tuple[str, ...] = ()
     """Other names by which it can be called; they are not listed."""
 

@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 from obi_mcp import __version__
 from obi_mcp.audit import AuditEntry
 from obi_mcp.config import Settings
 from obi_mcp.enforcer.model import Call
-from obi_mcp.errors import InvalidCommand
+from obi_mcp.errors import Declined, InvalidCommand
 from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.base import SHARED, Schema, Services, ToolCall, ToolResult, ToolSpec
+from obi_mcp.toolsets.confirming import confirmed, reach_of
 from obi_mcp.toolsets.rendering import render_answer, render_decision
 from obi_mcp.toolsets.schema import ANSWER, EXPLANATION
 
@@ -191,9 +193,29 @@ def _runner(tool: str) -> Callable[[Services, ToolCall], Awaitable[ToolResult]]:
     async def run(services: Services, call: ToolCall) -> ToolResult:
         wanted = _call(tool, call)
         _refuse_other_program(services, wanted)
+        if services.settings.confirm != "never":
+            wanted = replace(wanted, confirmed_by=await _confirmed_by(services, call, wanted))
         return render_answer(await services.enforcer.run(wanted, call.progress))
 
     return run
+
+
+async def _confirmed_by(services: Services, call: ToolCall, wanted: Call) -> str | None:
+    """Through what a person confirmed the command; None where the operator does not want it confirmed.
+
+    Raises: Declined, QuestionPending.
+    """
+    decision = await asyncio.to_thread(services.enforcer.explain, wanted)
+    level = min(wanted.access or services.settings.access, services.settings.access)
+    where = f" in the context {wanted.context}" if wanted.context else ""
+    headline = f"Run this command{where} ({wanted.tool})?"
+    given = [wanted.command, *(["with this document:", wanted.stdin] if wanted.stdin is not None else [])]
+    try:
+        return (await confirmed(services, call, reach_of(decision, level), headline, given)).confirmed_by
+    except Declined as error:
+        entry = AuditEntry(wanted.tool, wanted.command, wanted.caller, decision, error=error.code, stdin=wanted.stdin)
+        services.audit.record(entry)
+        raise
 
 
 async def _run_explain(services: Services, call: ToolCall) -> ToolResult:

@@ -88,6 +88,7 @@ def _deploy() -> ToolSpec:
         ),
         output_schema=_result(("plan",), container={"type": "object"}, ready={"type": "boolean"}),
         run=_later("deploy"),
+        confirmed=True,
         needs=Access.NON_DESTRUCTIVE,
         reaches=Access.NON_DESTRUCTIVE,
     )
@@ -143,6 +144,7 @@ def _stop() -> ToolSpec:
         ),
         output_schema=_result(("name",), removed={"type": "boolean"}, exit_code={"type": "integer"}),
         run=_later("stop"),
+        confirmed=True,
         needs=Access.FULL,
         reaches=Access.FULL,
     )

@@ -183,7 +183,7 @@ def _not_found(name: str) -> NotFound:
 
 
 def _asked(tool: str, call: ToolCall, timeout_s: float | None = None) -> Asked:
-    return Asked(tool, call.caller, timeout_s=timeout_s)
+    return Asked(tool, call.caller, timeout_s=timeout_s, confirmed_by=call.confirmed_by)
 
 
 def _fits(record: LogRecord, given: Any) -> bool:

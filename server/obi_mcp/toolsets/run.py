@@ -8,11 +8,12 @@ from dataclasses import replace
 
 from obi_mcp.audit import AuditEntry
 from obi_mcp.enforcer.model import Progress
-from obi_mcp.errors import InvalidArgument, ObiMcpError
+from obi_mcp.errors import Declined, InvalidArgument, ObiMcpError
 from obi_mcp.policy.model import Access
 from obi_mcp.redact import Redactor, strip_controls, strip_values
 from obi_mcp.toolsets.arguments import check_arguments
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
+from obi_mcp.toolsets.confirming import confirmed_tool
 from obi_mcp.toolsets.rendering import render_error
 
 MAX_COMMAND = 1_000
@@ -42,7 +43,8 @@ async def _outcome(services: Services, spec: ToolSpec, call: ToolCall) -> ToolRe
     try:
         try:
             check_arguments(spec, call.arguments)
-        except InvalidArgument as error:
+            call = await confirmed_tool(services, spec, call)
+        except (InvalidArgument, Declined) as error:
             _record(services, spec, call, error)
             raise
         return await _run(services, spec, call)

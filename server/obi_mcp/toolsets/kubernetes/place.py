@@ -21,12 +21,13 @@ PLACE: dict[str, Schema] = {
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """A context (None: the current one) and a namespace (None: all of them)."""
+    """A context (None: the current one) and a namespace (None: all of them). ``confirmed_by`` goes to the audit."""
 
     tool: str
     caller: str
     context: str | None = None
     namespace: str | None = None
+    confirmed_by: str | None = None
 
     @classmethod
     def of(cls, tool: str, call: ToolCall) -> Place:
@@ -46,7 +47,8 @@ class Place:
 
     def call(self, command: str, **more: Any) -> Call:
         """A call of this tool with that command line."""
-        return Call(command, self.tool, context=self.context, caller=self.caller, **more)
+        who = self.confirmed_by
+        return Call(command, self.tool, context=self.context, caller=self.caller, confirmed_by=who, **more)
 
 
 def name(text: str, what: str) -> str:

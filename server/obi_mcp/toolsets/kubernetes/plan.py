@@ -125,16 +125,22 @@ class Plans:
         while len(self._plans) > MAX_PLANS:
             self._plans.popitem(last=False)
 
-    def take(self, plan_id: str, tool: str) -> Plan | Recovery:
-        """The plan of that id, once. Raises: InvalidArgument where there is none, it is old, or another tool's."""
-        plan = self._plans.pop(plan_id, None)
+    def look(self, plan_id: str, tool: str) -> Plan | Recovery:
+        """The plan of that id. Raises: InvalidArgument where there is none, it is old, or another tool's."""
+        plan = self._plans.get(plan_id)
         if plan is None or time.monotonic() - plan.made > KEPT_S:
+            self._plans.pop(plan_id, None)
             raise InvalidArgument(
                 f"there is no plan {plan_id[:40]!r}", f"call {tool} without plan_id for a new one; each is good once"
             )
         if plan.tool != tool:
-            self._plans[plan_id] = plan
             raise InvalidArgument(f"the plan {plan_id} was made by {plan.tool}", f"give it to {plan.tool}")
+        return plan
+
+    def take(self, plan_id: str, tool: str) -> Plan | Recovery:
+        """The plan of that id, once. Raises: as ``look``."""
+        plan = self.look(plan_id, tool)
+        del self._plans[plan_id]
         return plan
 
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import replace
 from typing import Any, Protocol
 
+from obi_mcp.audit import AuditEntry
 from obi_mcp.enforcer.model import Progress
-from obi_mcp.errors import InvalidArgument, ObiMcpError, ProgramFailed
+from obi_mcp.errors import Declined, InvalidArgument, ObiMcpError, ProgramFailed
+from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.base import SHARED, Schema, Services, ToolCall, ToolResult
+from obi_mcp.toolsets.confirming import confirmed
 from obi_mcp.toolsets.kubernetes.carry_out import Outcome, carry_out, go_on
 from obi_mcp.toolsets.kubernetes.plan import Plan, Plans, Recovery
 
 DEFAULT_WAIT_S = 120
+MAX_CHANGED = 10
+"""Changed lines of one object that a person is shown who has to confirm."""
 MAX_WAIT_S = 900
 SECOND_CALL: dict[str, Schema] = {
     "plan_id": {"type": "string", "maxLength": 64, "description": "Carries it out; alone."},
@@ -50,15 +57,54 @@ async def plan_or_carry_out(
             f"plan_id stands with {', '.join(sorted(extra))}",
             "a plan is carried out exactly as it is: give plan_id alone, or leave it out for a new plan",
         )
+    # INVARIANT: a plan that nobody confirmed is still there; the person may be asked again.
+    call = await _confirmed(services, call, plans.look(plan_id, tool))
     plan = plans.take(plan_id, tool)
     wait_s = given.get("wait_s", DEFAULT_WAIT_S)
     if isinstance(plan, Recovery):
         return _back(plans, await go_on(services, plan, wait_s=wait_s), plan.id)
+    plan = replace(plan, place=replace(plan.place, confirmed_by=call.confirmed_by))
     outcome = await carry(services, plan, call.progress, wait_s=wait_s)
     if outcome.problem is not None:
         return _back(plans, outcome, plan.id)
     done = [f"{change.action} {change.target}" for change in plan.changes if change.action != "same"]
     return ToolResult({"plan_id": plan.id, **outcome.as_json()}, "\n".join(["done:", *done]))
+
+
+async def _confirmed(services: Services, call: ToolCall, plan: Plan | Recovery) -> ToolCall:
+    """The call, once a person confirmed the plan where the operator wants that. Raises: Declined, QuestionPending."""
+    place = plan.place
+    where = f" in the context {place.context}" if place.context else ""
+    try:
+        if isinstance(plan, Recovery):
+            headline = f"Go on taking back what is left of the plan {plan.id}{where} ({plan.tool})?"
+            return await confirmed(services, call, Access.FULL, headline, plan.taking.left)
+        headline = f"Carry out the plan {plan.id}{where} ({plan.tool})?"
+        return await confirmed(services, call, await _reach(services, plan), headline, _in_short(plan))
+    except Declined as error:
+        services.audit.record(AuditEntry(plan.tool, f"{plan.tool} plan_id={plan.id}", call.caller, error=error.code))
+        raise
+
+
+async def _reach(services: Services, plan: Plan) -> Access:
+    """How much the plan changes: its dry run has shown what it deletes."""
+    if any(change.action == "delete" for change in plan.changes):
+        return Access.FULL
+    calls = [plan.place.call(step.command, stdin=step.stdin) for step in plan.steps]
+    decisions = [await asyncio.to_thread(services.enforcer.explain, one) for one in calls]
+    return max((decision.access for decision in decisions if decision.access is not None), default=Access.FULL)
+
+
+def _in_short(plan: Plan) -> Iterator[str]:
+    for change in plan.changes:
+        if change.action == "same":
+            continue
+        yield f"{change.action} {change.target}"
+        lines = change.diff.splitlines()[2:] if change.action == "change" else []
+        yield from [f"  {line}" for line in lines if line.startswith(("+", "-"))][:MAX_CHANGED]
+    if plan.watched is not None:
+        yield f"the pods of {plan.watched} restart"
+    yield from (f"warning: {text}" for text in plan.warnings)
 
 
 def _back(plans: Plans, outcome: Outcome, plan_id: str) -> ToolResult:

@@ -59,7 +59,7 @@ class Desk:
     def of(cls, services: Services, call: ToolCall, tool: str) -> Desk:
         """The desk of one call; every effect of it may take as long as the longest call."""
         longest = services.settings.limits.max_timeout_s
-        return cls(services, call, Asked(tool, call.caller, timeout_s=longest))
+        return cls(services, call, Asked(tool, call.caller, timeout_s=longest, confirmed_by=call.confirmed_by))
 
     @property
     def directory(self) -> Path:
