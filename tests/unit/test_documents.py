@@ -186,6 +186,39 @@ def test_what_is_not_said_is_found() -> None:
         assert not is_said(line), line
 
 
+WRONG_COMMANDS = [
+    # a line of a shell block, what is said of it
+    ("obi-mcp srve", "there is no verb srve"),
+    ("sudo obi-mcp serve --acces full", "unrecognized arguments"),
+    ("KUBECONFIG=x obi-mcp call obi_k8s_deploy", "needs --access non-destructive"),
+    ("obi-mcp call obi_k8s_status --arg namespaces=a", "has no argument 'namespaces'"),
+    ("obi-mcp call obi_kubectl --arg command='kubectl get secrets'", "hard.credentials"),
+    ("true && obi-mcp policy chck 'kubectl get pods' | head -n 1", "there is no action"),
+]
+
+
+@pytest.mark.parametrize(("line", "problem"), WRONG_COMMANDS, ids=[row[0] for row in WRONG_COMMANDS])
+def test_a_wrong_command_line_is_found(line: str, problem: str) -> None:
+    (words,) = checks.command_lines(line)
+    assert problem in (checks.verb_problem(words) or "")
+
+
+WRONG_JSON = [
+    ({"name": "obi_k8s_stat", "arguments": {}}, "there is no tool"),
+    ({"name": "obi_k8s_upgrade", "arguments": {"version": 12}}, "must be of type string"),
+    ({"name": "obi_kubectl", "arguments": {"command": "kubectl exec obi -- sh"}}, "hard.exec"),
+    ({"mcpServers": {"obi": {"command": "obi-mcp", "args": ["serve"], "environment": {}}}}, "environment"),
+    ({"mcpServers": {"obi": {"command": "obi-mcp", "args": ["serve", "--toolset", "all"]}}}, "unrecognized"),
+    ({"servers": {"obi": {"command": "obi-mcp", "args": ["serve"]}}}, "'type' is a required property"),
+]
+
+
+@pytest.mark.parametrize(("value", "problem"), WRONG_JSON, ids=[row[1] for row in WRONG_JSON])
+def test_a_wrong_snippet_is_found(value: dict[str, Any], problem: str) -> None:
+    block = Block(DOCS / "faq.md", 1, "json", json.dumps(value))
+    assert problem in (json_problem(block) or "")
+
+
 @pytest.mark.parametrize("name", ["ends", "symptoms"])
 def test_the_tables_of_symptoms_are_the_products(name: str) -> None:
     shown = tables.section(tables.PAGE.read_text(encoding="utf-8"), name)
