@@ -23,6 +23,8 @@ from tests.unit.policy.policies import built_in
 
 from obi_mcp.cli.arguments import VerbParser
 from obi_mcp.cli.call import _arguments
+from obi_mcp.command.grammar import Grammars
+from obi_mcp.command.parser import parse
 from obi_mcp.config import Settings
 from obi_mcp.errors import ObiMcpError
 from obi_mcp.policy.model import Access
@@ -33,6 +35,7 @@ from obi_mcp.toolsets.registry import ALL, callable_tools
 COMMAND_TOOLS = frozenset({"obi_kubectl", "obi_helm", "obi_command"})
 _OURS = re.compile(r"(?:.*/)?obi-mcp")
 _ENDS_A_COMMAND = frozenset({"|", ">", ">>", "<", "&&", "||", ";"})
+_BEFORE_A_COMMAND = frozenset({"sudo", "do", "then", "exec", "if", "!"})
 _ASSIGNMENT = re.compile(r"[A-Za-z_]\w*=.*", re.DOTALL)
 # A second call has the id that the first one gave; a document shows a word in its place.
 PLAN_ID = "PLAN_ID"
@@ -85,24 +88,47 @@ def command_problem(tool: str, arguments: Mapping[str, Any], *, access: Access) 
 
 
 def command_lines(text: str) -> Iterator[list[str]]:
-    """The words of each command of a shell block that calls obi-mcp, without what a shell takes for itself."""
+    """The words of each command of a shell block that can be checked: obi-mcp's, kubectl's, helm's, make's; without
+    what a shell takes for itself."""
     for line in text.replace("\\\n", " ").splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars="|&;<>")
         lexer.whitespace_split = True
         words: list[str] = []
         for word in [*lexer, ";"]:
             if word in _ENDS_A_COMMAND:
-                yield from _ours(words)
+                yield from _known(words)
                 words = []
             else:
                 words.append(word)
 
 
-def _ours(words: list[str]) -> Iterator[list[str]]:
-    while words and (_ASSIGNMENT.fullmatch(words[0]) or words[0] == "sudo"):
+def _known(words: list[str]) -> Iterator[list[str]]:
+    while words and (_ASSIGNMENT.fullmatch(words[0]) or words[0] in _BEFORE_A_COMMAND):
         words = words[1:]
     if words and _OURS.fullmatch(words[0]):
-        yield words[1:]
+        yield ["obi-mcp", *words[1:]]
+    elif words and words[0] in {"kubectl", "helm", "make"}:
+        yield words
+
+
+def line_problem(words: Sequence[str]) -> str | None:
+    """What is wrong with one of these commands."""
+    program, *rest = words
+    if program == "obi-mcp":
+        return verb_problem(rest)
+    if program == "make":
+        targets = [word for word in rest if "=" not in word and not word.startswith("-")]
+        return next((f"there is no target {target}" for target in targets if target not in make_targets()), None)
+    try:
+        parse(shlex.join(words), _grammars())
+    except ObiMcpError as error:
+        return error.message
+    return None
+
+
+@cache
+def _grammars() -> Grammars:
+    return Grammars.load(ROOT / "policy" / "grammar")
 
 
 def verb_problem(words: Sequence[str]) -> str | None:

@@ -97,18 +97,15 @@ def test_a_command_prints_what_is_shown(block: Block, tmp_path: Path) -> None:
         assert fits(one.output, printed), f"{one.command} prints\n" + "\n".join(printed)
 
 
-def test_shell_blocks_call_obi_mcp_as_it_is() -> None:
+def test_commands_of_shell_blocks_are_taken_as_they_stand() -> None:
     """Not only in the marked documents: in all of them."""
     wrong = []
     for path in all_documents():
         for block in blocks(path):
             if block.language in {"sh", "bash", "shell"}:
                 called = list(checks.command_lines(block.text))
-                wrong += [f"{block}: {problem}" for words in called if (problem := checks.verb_problem(words))]
-                targets = re.findall(r"^make ([a-z][\w-]*)", block.text, re.MULTILINE)
-                wrong += [f"{block}: no target {target}" for target in targets if target not in checks.make_targets()]
-                if block.kind == "parse" and not called and not targets:
-                    assert "kubectl config view" in block.text, f"{block}: nothing of it is checked"
+                wrong += [f"{block}: {problem}" for words in called if (problem := checks.line_problem(words))]
+                assert called or block.kind != "parse", f"{block}: nothing of it is checked"
     assert wrong == []
 
 
@@ -193,6 +190,8 @@ WRONG_COMMANDS = [
     ("KUBECONFIG=x obi-mcp call obi_k8s_deploy", "needs --access non-destructive"),
     ("obi-mcp call obi_k8s_status --arg namespaces=a", "has no argument 'namespaces'"),
     ("obi-mcp call obi_kubectl --arg command='kubectl get secrets'", "hard.credentials"),
+    ("for a in b; do kubectl get pods --namspace=x; done", "--namspace"),
+    ("make bundel SIGN_KEY=x", "there is no target bundel"),
     ("true && obi-mcp policy chck 'kubectl get pods' | head -n 1", "there is no action"),
 ]
 
@@ -200,7 +199,7 @@ WRONG_COMMANDS = [
 @pytest.mark.parametrize(("line", "problem"), WRONG_COMMANDS, ids=[row[0] for row in WRONG_COMMANDS])
 def test_a_wrong_command_line_is_found(line: str, problem: str) -> None:
     (words,) = checks.command_lines(line)
-    assert problem in (checks.verb_problem(words) or "")
+    assert problem in (checks.line_problem(words) or "")
 
 
 WRONG_JSON = [
