@@ -26,7 +26,8 @@ from obi_mcp.enforcer.watching import Contexts
 from obi_mcp.errors import ClusterUnreachable, ConfigError, Denied
 from obi_mcp.policy.effects import Host
 from obi_mcp.policy.scope import DEFAULT_SELECTORS, Scope
-from obi_mcp.resources.address import Address
+from obi_mcp.resources import kubernetes, local, policy
+from obi_mcp.resources.address import TEMPLATES, Address
 from obi_mcp.toolsets.base import Services
 
 each_generation = pytest.mark.parametrize("mode", ["legacy", "auto"])
@@ -249,6 +250,13 @@ def test_a_refusal_is_the_tools_own_with_code_and_hint() -> None:
             assert refused.value.error.data["code"] == "invalid_argument"
 
     with_client("auto", services(road, CLUSTERS), use)
+
+
+def test_the_document_names_every_resource() -> None:
+    page = (Path(__file__).parents[2] / "docs/resources.md").read_text()
+    named = [line.split("`")[1] for line in page.splitlines() if line.startswith("| `obi://")]
+    specs = (*local.SPECS, *kubernetes.SPECS, *TEMPLATES, *policy.SPECS)
+    assert named == [spec.uri for spec in specs]
 
 
 # --- completion ---
