@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from obi_mcp.obi.capabilities import OLDEST_KERNEL
+from obi_mcp.obi.placing import meant_for, not_created, not_placed
 from obi_mcp.obi.symptoms import symptom_of_end
 
 Object = Mapping[str, Any]
@@ -25,12 +26,14 @@ _TOLERATED_BY_ALL = frozenset(
     for name in ("not-ready", "unreachable", "disk-pressure", "memory-pressure", "pid-pressure", "unschedulable")
 )
 _TOLERATED_ON_HOST_NETWORK = "node.kubernetes.io/network-unavailable"
+_NOTHING_SAYS = "no pod was placed there, though nothing in the node's taints, labels or kernel says why"
 _BLOCKING = frozenset({"NoSchedule", "NoExecute"})
 
 
 @dataclass(frozen=True, slots=True)
 class NodeCoverage:
-    """One node. ``why`` is empty for a healthy one; otherwise one sentence, and ``next_step`` says what to do."""
+    """One node. ``why`` is empty for a healthy one; otherwise one sentence, and ``next_step`` says what to do. ``pod``:
+    the one that is there, or that is made for this node and not there."""
 
     node: str
     state: State
@@ -39,17 +42,27 @@ class NodeCoverage:
     next_step: str = ""
 
 
-def cover(workload: Object, pods: Sequence[Object], nodes: Sequence[Object]) -> tuple[NodeCoverage, ...]:
-    """One entry per node, by name. ``pods`` are the workload's own."""
+def cover(
+    workload: Object, pods: Sequence[Object], nodes: Sequence[Object], said: Sequence[str] = ()
+) -> tuple[NodeCoverage, ...]:
+    """One entry per node, by name. ``pods`` are the workload's own; ``said``: what its controller complains of, the
+    latest first, which is the reason where nothing else is."""
     by_node: dict[str, Object] = {}
     for pod in pods:
-        name = str(_at(pod, "spec", "nodeName") or "")
+        name = meant_for(pod)
         # While a pod is replaced there are two of them: the one that stays counts.
         if name and (name not in by_node or not _at(pod, "metadata", "deletionTimestamp")):
             by_node[name] = pod
     return tuple(
-        _of_node(workload, node, by_node.get(name_of(node))) for node in sorted(nodes, key=name_of) if name_of(node)
+        _of_node(workload, node, by_node.get(name_of(node)), said)
+        for node in sorted(nodes, key=name_of)
+        if name_of(node)
     )
+
+
+def unexplained(coverage: Sequence[NodeCoverage]) -> bool:
+    """Whether a node is without OBI and nothing that was looked at says why."""
+    return any(entry.why == _NOTHING_SAYS for entry in coverage)
 
 
 def name_of(thing: Object) -> str:
@@ -100,16 +113,21 @@ def _ended(why: str, reason: str) -> tuple[str, str]:
     return f"{why}: {symptom.cause}", symptom.way_out
 
 
-def _of_node(workload: Object, node: Object, pod: Object | None) -> NodeCoverage:
+def _of_node(workload: Object, node: Object, pod: Object | None, said: Sequence[str]) -> NodeCoverage:
     name = name_of(node)
     if pod is None:
-        why, step = _not_scheduled(workload, node)
+        why, step = _not_scheduled(workload, node, said)
         return NodeCoverage(name, "uncovered", None, why, step)
+    if (placed := not_placed(pod)) is not None:
+        return NodeCoverage(name, "uncovered", name_of(pod), f"its pod {name_of(pod)} is {placed[0]}", placed[1])
     why, step = trouble(pod)
+    if why and not is_node_ready(node):
+        # What the pod's own status says is from before the node was lost.
+        why, step = _node_down(node)
     return NodeCoverage(name, "unhealthy" if why else "healthy", name_of(pod), why, step)
 
 
-def _not_scheduled(workload: Object, node: Object) -> tuple[str, str]:
+def _not_scheduled(workload: Object, node: Object, said: Sequence[str]) -> tuple[str, str]:
     pod = _at(workload, "spec", "template", "spec") or {}
     labels = _at(node, "metadata", "labels") or {}
     for key, value in (pod.get("nodeSelector") or {}).items():
@@ -126,10 +144,10 @@ def _not_scheduled(workload: Object, node: Object) -> tuple[str, str]:
         if taint.get("effect") in _BLOCKING and not _tolerated(taint, pod):
             shown = f"{taint.get('key')}{'=' + taint['value'] if taint.get('value') else ''}:{taint.get('effect')}"
             return f"the taint {shown} is not tolerated", f"add a toleration for {taint.get('key')}"
-    return _unfit(node)
+    return _unfit(node, said)
 
 
-def _unfit(node: Object) -> tuple[str, str]:
+def _unfit(node: Object, said: Sequence[str]) -> tuple[str, str]:
     """What keeps OBI from running there though nothing keeps the pod from being placed."""
     info = _at(node, "status", "nodeInfo") or {}
     architecture = str(info.get("architecture", ""))
@@ -138,15 +156,25 @@ def _unfit(node: Object) -> tuple[str, str]:
     found = _KERNEL.match(str(info.get("kernelVersion", "")))
     if found and (int(found[1]), int(found[2])) < OLDEST_KERNEL and ".el8" not in info["kernelVersion"]:
         return f"the kernel {info['kernelVersion']} is older than 5.8", "use a newer node image"
-    if not _node_ready(node):
-        return "the node is not ready", "look at the node; OBI follows when it is back"
-    return (
-        "no pod was placed there, though nothing in the node's taints, labels or kernel says why",
-        "read the DaemonSet's events: kubectl events --for daemonset/NAME",
-    )
+    if not is_node_ready(node):
+        return _node_down(node)
+    if said:
+        return not_created(said[0])
+    if _at(node, "spec", "unschedulable"):
+        # Source: Kubernetes' documentation of DaemonSets: their pods tolerate node.kubernetes.io/unschedulable.
+        return "no pod is there yet; that the node is cordoned does not keep it away", "wait, and look again"
+    return _NOTHING_SAYS, "read the DaemonSet's events: kubectl events --for daemonset/NAME"
 
 
-def _node_ready(node: Object) -> bool:
+def _node_down(node: Object) -> tuple[str, str]:
+    conditions = _at(node, "status", "conditions") or ()
+    reason = next((str(one.get("reason") or "") for one in conditions if one.get("type") == "Ready"), "")
+    why = "the node is not ready" + (f" ({reason})" if reason else "")
+    return why, "look at the node; OBI follows when it is back"
+
+
+def is_node_ready(node: Object) -> bool:
+    """Whether the node's condition Ready is true."""
     return any(
         condition.get("type") == "Ready" and condition.get("status") == "True"
         for condition in _at(node, "status", "conditions") or ()

@@ -6,18 +6,19 @@ from typing import Any
 
 import pytest
 
-from obi_mcp.obi.coverage import cover
+from obi_mcp.obi.coverage import cover, unexplained
 
 OS = {"kubernetes.io/os": "linux"}
 
 
 def node(name: str = "n", **more: Any) -> dict[str, Any]:
     """A healthy Linux node; ``more`` replaces labels, taints, info, ready."""
-    ready = {"type": "Ready", "status": "True" if more.get("ready", True) else "False"}
+    is_ready = more.get("ready", True)
+    ready = {"type": "Ready", "status": str(is_ready), "reason": "KubeletReady" if is_ready else "KubeletNotReady"}
     info = {"kernelVersion": "6.8.0-1", "architecture": "amd64", **more.get("info", {})}
     return {
         "metadata": {"name": name, "labels": {**OS, **more.get("labels", {})}},
-        "spec": {"taints": more.get("taints", [])},
+        "spec": {"taints": more.get("taints", []), "unschedulable": more.get("unschedulable", False)},
         "status": {"conditions": [ready], "nodeInfo": info},
     }
 
@@ -76,7 +77,9 @@ GPU = {"key": "gpu", "value": "yes", "effect": "NoSchedule"}
         ({}, node(info={"architecture": "s390x"}), "the architecture s390x has no image of OBI"),
         ({}, node(info={"kernelVersion": "5.4.0-1"}), "the kernel 5.4.0-1 is older than 5.8"),
         ({}, node(info={"kernelVersion": "4.18.0-553.el8_10.x86_64"}), "no pod was placed there"),
-        ({}, node(ready=False), "the node is not ready"),
+        ({}, node(ready=False), "the node is not ready (KubeletNotReady)"),
+        # A DaemonSet's pods go to cordoned nodes too: that is no reason.
+        ({}, node(unschedulable=True), "that the node is cordoned does not keep it away"),
         ({"affinity": affinity({"key": "z", "operator": "In", "values": ["1"]})}, node(labels={"z": "2"}), "affinity"),
         (
             {"affinity": affinity({"key": "z", "operator": "NotIn", "values": ["2"]})},
@@ -97,6 +100,85 @@ def test_a_node_without_a_pod_has_a_reason(template: dict[str, Any], nodes: dict
     (entry,) = cover(workload(**template), [], [nodes])
     assert (entry.state, entry.pod) == ("uncovered", None)
     assert why in entry.why and entry.next_step
+
+
+def unscheduled(message: str, *, on: str = "n") -> dict[str, Any]:
+    """A pod that its controller has made for a node, as the API server shows it while the scheduler cannot place it."""
+    fields = [{"key": "metadata.name", "operator": "In", "values": [on]}]
+    required = {"nodeSelectorTerms": [{"matchFields": fields}]}
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    return {
+        "metadata": {"name": "obi-1"},
+        "spec": {"affinity": {"nodeAffinity": {"requiredDuringSchedulingIgnoredDuringExecution": required}}},
+        "status": {"phase": "Pending", "conditions": [condition] if message else []},
+    }
+
+
+OTHERS = "3 node(s) didn't satisfy plugin(s) [NodeAffinity]"
+PREEMPTION = "preemption: 0/4 nodes are available: 1 No preemption victims found for incoming pod."
+
+
+@pytest.mark.parametrize(
+    ("message", "why", "step"),
+    [
+        (f"0/4 nodes are available: 1 Insufficient cpu, {OTHERS}. {PREEMPTION}", "Insufficient cpu", "requests"),
+        (
+            f"0/4 nodes are available: 1 Insufficient cpu, 1 Insufficient memory, {OTHERS}. {PREEMPTION}",
+            "Insufficient cpu, Insufficient memory",
+            "requests",
+        ),
+        (f"0/4 nodes are available: 1 Too many pods, {OTHERS}. {PREEMPTION}", "Too many pods", "as many pods"),
+        (
+            f"0/4 nodes are available: 1 node(s) didn't have free ports for the requested pod ports, {OTHERS}.",
+            "didn't have free ports for the requested pod ports",
+            "OBI's port",
+        ),
+        (
+            f"0/4 nodes are available: 1 node(s) had untolerated taint(s) {{gpu: yes}}, {OTHERS}. {PREEMPTION}",
+            "had untolerated taint(s) {gpu: yes}",
+            "toleration",
+        ),
+        ("0/1 nodes are available: 1 node(s) were unschedulable.", "were unschedulable", "cordoned"),
+        (f"0/4 nodes are available: {OTHERS}.", "didn't satisfy plugin(s) [NodeAffinity]", "events"),
+        ("something else altogether", "something else altogether", "events"),
+        ("", "not scheduled yet", "scheduler"),
+    ],
+)
+def test_a_pod_that_is_made_for_a_node_and_not_there_has_the_schedulers_reason(
+    message: str, why: str, step: str
+) -> None:
+    other, entry = cover(workload(), [unscheduled(message)], [node(), node("m")])
+    assert (other.node, other.pod, entry.node, entry.pod, entry.state) == ("m", None, "n", "obi-1", "uncovered")
+    assert entry.why.endswith(why) and step in entry.next_step, entry
+
+
+@pytest.mark.parametrize(
+    ("said", "why", "step"),
+    [
+        (
+            'Error creating: pods "obi-x7k2p" is forbidden: exceeded quota: small, requested: pods=1, used: pods=2',
+            "no pod could be made: exceeded quota: small, requested: pods=1, used: pods=2",
+            "quota raised",
+        ),
+        (
+            'Error creating: pods "obi-x7k2p" is forbidden: violates PodSecurity "baseline:latest": privileged',
+            'violates PodSecurity "baseline:latest": privileged',
+            "pod-security.kubernetes.io/enforce=privileged",
+        ),
+        ('Error creating: serviceaccount "obi" not found', 'serviceaccount "obi" not found', "create the service"),
+        ("something else", "no pod could be made: something else", "do what the message asks for"),
+    ],
+)  # fmt: skip
+def test_what_the_controller_complains_of_is_the_reason_where_nothing_else_is(said: str, why: str, step: str) -> None:
+    tainted, plain = cover(workload(), [], [node("a", taints=[GPU]), node("b")], [said, "older"])
+    assert "taint" in tainted.why
+    assert plain.why.endswith(why) and step in plain.next_step
+    assert unexplained(cover(workload(), [], [node("b")])) and not unexplained([tainted, plain])
+
+
+def test_of_a_pod_on_a_node_that_is_lost_the_node_is_the_reason() -> None:
+    (entry,) = cover(workload(), [pod(ready=False)], [node(ready=False)])
+    assert (entry.state, entry.why) == ("unhealthy", "the node is not ready (KubeletNotReady)")
 
 
 def container(**state: Any) -> dict[str, Any]:

@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
-from obi_mcp.errors import InvalidArgument
+from obi_mcp.errors import Denied, InvalidArgument, ObiMcpError, ProgramFailed
+from obi_mcp.obi.coverage import name_of
+from obi_mcp.obi.log_lines import parse_line
+from obi_mcp.obi.usage import Usage
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.kubernetes.place import PLACE, Place
 from obi_mcp.toolsets.kubernetes.schema import arguments, result
-from obi_mcp.toolsets.kubernetes.survey import Survey, Workload, pod_row, survey
+from obi_mcp.toolsets.kubernetes.survey import Object, Survey, Workload, pod_row, survey
 
 NAME = "obi_k8s_status"
 DEFAULT_LIMIT = 50
 MAX_LIMIT = 1_000
+MAX_ERRORS = 5
+"""Pods whose last error is looked for in their logs."""
+TAIL = 100
+MAX_LINE = 500
+_QUOTA = ("hard", "used")
 
 
 def spec() -> ToolSpec:
@@ -40,14 +49,22 @@ async def run(services: Services, call: ToolCall) -> ToolResult:
     """Reads and shows; pods that are not well come first."""
     place = Place.of(NAME, call)
     limit, start = call.arguments.get("limit", DEFAULT_LIMIT), _start(call.arguments.get("cursor"))
-    seen = await survey(services, place)
+    seen = await survey(services, place, usage=True)
     structured: dict[str, Any] = {
         "nodes": seen.nodes,
-        "workloads": [workload_row(workload) for workload in seen.workloads],
+        "workloads": [
+            {**workload_row(workload), "usage": seen.usage.of(map(name_of, workload.pods))}
+            for workload in seen.workloads
+        ],
     }
-    rows = [{"namespace": w.namespace, **pod_row(pod)} for w in seen.workloads for pod in w.pods]
+    if seen.caches:
+        structured["k8s_caches"] = [cache.as_json() for cache in seen.caches]
+    if quotas := await _quotas(services, place, seen):
+        structured["quotas"] = quotas
+    rows = [_row(workload, pod, seen.usage) for workload in seen.workloads for pod in workload.pods]
     rows.sort(key=lambda row: (row["ready"] and "why" not in row, row["namespace"], row["name"]))
-    structured["pods"] = rows[start : start + limit]
+    structured["pods"] = shown = rows[start : start + limit]
+    await _last_errors(services, place, shown)
     if start + limit < len(rows):
         structured["next_cursor"] = str(start + limit)
     if seen.skipped:
@@ -77,6 +94,45 @@ def workload_row(workload: Workload) -> dict[str, Any]:
     }
 
 
+def _row(workload: Workload, pod: Object, usage: Usage) -> dict[str, Any]:
+    used = usage.pods.get(name_of(pod))
+    return {"namespace": workload.namespace, **pod_row(pod), **({"usage": used.as_json()} if used else {})}
+
+
+async def _last_errors(services: Services, place: Place, rows: list[dict[str, Any]]) -> None:
+    """Puts the last line of an error beside the first pods that are not well or were started again."""
+    ailing = [row for row in rows if "why" in row or row["restarts"]][:MAX_ERRORS]
+
+    async def look(row: dict[str, Any]) -> None:
+        previous = " --previous" if row["restarts"] else ""
+        command = f"kubectl logs {row['name']} -n {row['namespace']} --tail={TAIL}{previous}"
+        try:
+            reading = await services.enforcer.read_logs(place.call(command))
+        except ObiMcpError:
+            return  # what is wrong with the pod is said beside it
+        records = [parse_line(line) for log in reading.logs for line in log.text.splitlines()]
+        errors = [record.text for record in records if record.kind == "log" and record.level == "ERROR"]
+        if errors:
+            row["last_error"] = errors[-1][:MAX_LINE]
+
+    await asyncio.gather(*(look(row) for row in ailing))
+
+
+async def _quotas(services: Services, place: Place, seen: Survey) -> list[dict[str, Any]]:
+    """The quotas of the namespaces with OBI in them, where the policy lets them be read."""
+    readable = set(services.settings.scope.instrumented_namespaces)
+    found = []
+    for namespace in sorted({workload.namespace for workload in seen.workloads} & readable):
+        try:
+            reading = await services.enforcer.read(place.call(f"kubectl get resourcequotas -n {namespace} -o json"))
+        except (Denied, ProgramFailed):
+            continue
+        for quota in reading.objects:
+            status = quota.get("status") or {}
+            found.append({"name": name_of(quota), "namespace": namespace, **{k: status.get(k, {}) for k in _QUOTA}})
+    return found
+
+
 def _start(cursor: str | None) -> int:
     if cursor is None:
         return 0
@@ -95,6 +151,9 @@ def _text(seen: Survey, structured: dict[str, Any]) -> str:
             f"{row['healthy']} healthy, {row['ready']}/{row['desired']} pods ready"
         )
         lines += [f"  without OBI: {entry['node']}: {entry['why']}" for entry in row["uncovered"][:20]]
+        lines.append(f"  usage: {_usage_text(row['usage'])}")
+    for cache in structured.get("k8s_caches", ()):
+        lines.append(f"k8s-cache {cache['namespace']}/{cache['name']}: {cache['ready']}/{cache['desired']} pods ready")
     for pod in structured["pods"][:20]:
         lines.append(
             f"  {pod['name']} on {pod['node']}: {'ready' if pod['ready'] else 'not ready'}, "
@@ -103,3 +162,13 @@ def _text(seen: Survey, structured: dict[str, Any]) -> str:
     if len(structured["pods"]) > 20 or "next_cursor" in structured:
         lines.append("  … more pods in structuredContent.pods")
     return "\n".join(lines)
+
+
+def _usage_text(used: dict[str, Any]) -> str:
+    if "unknown" in used:
+        return f"unknown: {used['unknown']}"
+    cpu, memory = used["cpu_m"], used["memory_mib"]
+    return (
+        f"processor {cpu['median']:g}m (most {cpu['max']:g}m), memory {memory['median']:g} MiB "
+        f"(most {memory['max']:g} MiB)"
+    )

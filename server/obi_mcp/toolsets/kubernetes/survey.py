@@ -8,12 +8,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from obi_mcp.obi.coverage import NodeCoverage, cover, is_ready, name_of, restarts, trouble
+from obi_mcp.errors import ClusterUnreachable, Denied, NotFound, ProgramFailed
+from obi_mcp.obi.coverage import NodeCoverage, cover, is_ready, name_of, restarts, trouble, unexplained
+from obi_mcp.obi.usage import Usage, usage_of
 from obi_mcp.policy.image import parse_image
 from obi_mcp.toolsets.base import Services
 from obi_mcp.toolsets.kubernetes.place import Place
 
 Object = Mapping[str, Any]
+_NOT_ASKED = Usage({}, "it was not asked for")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,33 +54,125 @@ class Workload:
 
 
 @dataclass(frozen=True, slots=True)
+class Cache:
+    """The Deployment of a k8s-cache, which watches the cluster for all agents."""
+
+    name: str
+    namespace: str
+    image: str
+    desired: int
+    ready: int
+
+    def as_json(self) -> dict[str, Any]:
+        """As the tools show it."""
+        return {
+            "name": self.name,
+            "namespace": self.namespace,
+            "version": version_of(self.image),
+            "desired": self.desired,
+            "ready": self.ready,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Survey:
-    """Everything of OBI's in the place, and the number of nodes of the cluster."""
+    """Everything of OBI's in the place, and the number of nodes of the cluster. ``usage``: by pod, where asked for;
+    ``selector``: of the scope's selectors the one that found it."""
 
     workloads: tuple[Workload, ...]
     nodes: int
     skipped: int = 0
+    caches: tuple[Cache, ...] = ()
+    usage: Usage = _NOT_ASKED
+    selector: str = ""
 
 
-async def survey(services: Services, place: Place) -> Survey:
-    """Reads all of it, by the scope's selectors in turn until one finds a DaemonSet. Raises: what a read raises."""
+async def survey(services: Services, place: Place, *, usage: bool = False) -> Survey:
+    """Reads all of it, by the scope's selectors in turn until one finds a DaemonSet. ``usage``: what the pods use, too.
+
+    Raises: what a read raises.
+    """
     nodes = asyncio.ensure_future(services.enforcer.read(place.call("kubectl get nodes -o json")))
     try:
         skipped = 0
         for selector in services.settings.scope.selectors:
             tail = f"{place.where} -l '{selector}' -o json"
-            sets, pods = await asyncio.gather(
+            sets, pods, caches, measured = await asyncio.gather(
                 services.enforcer.read(place.call(f"kubectl get daemonsets {tail}")),
                 services.enforcer.read(place.call(f"kubectl get pods {tail}")),
+                _caches(services, place, tail),
+                measured_pods(services, place, tail) if usage else _nothing(),
             )
             skipped += sets.skipped + pods.skipped
             if sets.objects:
                 known = (await nodes).objects
-                found = tuple(_workload(body, pods.objects, known) for body in sets.objects)
-                return Survey(found, len(known), skipped)
+                found = [await _workload(services, place, body, pods.objects, known) for body in sets.objects]
+                used = usage_of(measured, pods.objects) if isinstance(measured, tuple) else Usage({}, measured)
+                return Survey(tuple(found), len(known), skipped, caches, used, selector)
         return Survey((), len((await nodes).objects), skipped)
     finally:
         nodes.cancel()
+
+
+async def complaints(services: Services, place: Place, kind: str, name: str, namespace: str) -> tuple[str, ...]:
+    """What the warnings among an object's events say, the latest first; none where they cannot be read."""
+    fields = f"involvedObject.kind={kind},involvedObject.name={name}"
+    try:
+        reading = await services.enforcer.read(
+            place.call(f"kubectl get events -n {namespace} --field-selector {fields} -o json")
+        )
+    except (Denied, NotFound, ProgramFailed):
+        return ()
+    warnings = [event for event in reading.objects if event.get("type") == "Warning"]
+    warnings.sort(key=_last_seen, reverse=True)
+    return tuple(dict.fromkeys(str(event.get("message", "")) for event in warnings if event.get("message")))
+
+
+def _last_seen(event: Object) -> str:
+    series = event.get("series") or {}
+    metadata = event.get("metadata") or {}
+    times = (series.get("lastObservedTime"), event.get("lastTimestamp"), event.get("eventTime"))
+    return str(next((time for time in times if time), metadata.get("creationTimestamp", "")))
+
+
+async def _caches(services: Services, place: Place, tail: str) -> tuple[Cache, ...]:
+    """None where Deployments cannot be read: a survey of the agents is worth having without them."""
+    try:
+        reading = await services.enforcer.read(place.call(f"kubectl get deployments {tail}"))
+    except (Denied, ProgramFailed):
+        return ()
+    found = []
+    for body in reading.objects:
+        image = image_of(body["spec"]["template"]["spec"])
+        if "k8s-cache" in image:
+            status = body.get("status") or {}
+            found.append(
+                Cache(
+                    name=name_of(body),
+                    namespace=str(body["metadata"].get("namespace", "")),
+                    image=image,
+                    desired=int(body["spec"].get("replicas", 1)),
+                    ready=int(status.get("readyReplicas", 0)),
+                )
+            )
+    return tuple(found)
+
+
+async def measured_pods(services: Services, place: Place, tail: str) -> tuple[Object, ...] | str:
+    """What the metrics API has of the pods that the end of the command line names, or why it has nothing.
+
+    The kubelet's own numbers would need the right to nodes/proxy, which is far more than reading.
+    """
+    try:
+        return (await services.enforcer.read(place.call(f"kubectl get pods.metrics.k8s.io {tail}"))).objects
+    except (Denied, NotFound, ProgramFailed, ClusterUnreachable) as error:
+        if "404" in error.message or "503" in error.message:
+            return "the cluster has no metrics API that answers (metrics-server)"
+        return error.message
+
+
+async def _nothing() -> tuple[Object, ...]:
+    return ()
 
 
 def image_of(pod_spec: Object) -> str:
@@ -108,9 +203,16 @@ def pod_row(pod: Object) -> dict[str, Any]:
     return {**row, "why": why} if why else row
 
 
-def _workload(body: Object, pods: tuple[Object, ...], nodes: tuple[Object, ...]) -> Workload:
+async def _workload(
+    services: Services, place: Place, body: Object, pods: tuple[Object, ...], nodes: tuple[Object, ...]
+) -> Workload:
     uid = body["metadata"].get("uid")
     own = tuple(
         pod for pod in pods if any(owner.get("uid") == uid for owner in pod["metadata"].get("ownerReferences") or ())
     )
-    return Workload(body, own, cover(body, own, nodes))
+    covered = cover(body, own, nodes)
+    if unexplained(covered):
+        namespace = str(body["metadata"].get("namespace", ""))
+        said = await complaints(services, place, "DaemonSet", name_of(body), namespace)
+        covered = cover(body, own, nodes, said) if said else covered
+    return Workload(body, own, covered)

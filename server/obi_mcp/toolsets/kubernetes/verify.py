@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from obi_mcp.errors import Denied, NotFound, ObiMcpError
+from obi_mcp.errors import ObiMcpError, ProgramFailed
 from obi_mcp.obi.coverage import NodeCoverage, is_ready, name_of, restarts
+from obi_mcp.obi.crashes import OFTEN, Crash, crash_of, explained
 from obi_mcp.obi.findings import Finding, Severity, findings_text, worst_first
 from obi_mcp.obi.symptoms import symptoms_in
+from obi_mcp.obi.usage import near_limits, quantity, usage_of
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.kubernetes.place import PLACE, Place
 from obi_mcp.toolsets.kubernetes.schema import arguments, result
-from obi_mcp.toolsets.kubernetes.survey import Object, Survey, Workload, survey
+from obi_mcp.toolsets.kubernetes.survey import Cache, Object, Survey, Workload, complaints, measured_pods, survey
 
 NAME = "obi_k8s_verify_deployment"
 SAMPLE = 5
 """Pods whose log and metrics are looked into: on a thousand nodes the same thing is wrong on many."""
 TAIL = 200
-MANY_RESTARTS = 3
+MEASURED_AT_MOST = 200
+"""Pods up to which all are measured against their limits."""
 SMALLEST_LIMIT_MIB = 512
-_QUANTITY = re.compile(r"(\d+(?:\.\d+)?)(Ki|Mi|Gi|k|M|G)?")
-_MIB = {"": 1 / 1048576, "k": 1 / 1048.576, "M": 1 / 1.048576, "G": 953.67, "Ki": 1 / 1024, "Mi": 1.0, "Gi": 1024.0}
 # What a Go program serves of itself; a blind OBI serves nothing else.
 _NOT_OBIS = ("promhttp_", "go_", "process_")
 _NAMED_AT_MOST = 5
@@ -50,7 +50,7 @@ async def run(services: Services, call: ToolCall) -> ToolResult:
     """The verdict over everything of OBI's in the place."""
     place = Place.of(NAME, call)
     seen = await survey(services, place)
-    findings: list[Finding] = []
+    findings = [finding for cache in seen.caches for finding in _cache(cache)]
     if not seen.workloads:
         what = f"no DaemonSet of OBI's is in {place.namespace or 'any namespace'}"
         findings.append(
@@ -60,7 +60,7 @@ async def run(services: Services, call: ToolCall) -> ToolResult:
         if call.progress:
             await call.progress(number, len(seen.workloads), f"looking at {workload.namespace}/{workload.name}")
         findings += _rollout(workload) + _nodes(workload.coverage) + _pods(workload)
-        findings += await _inside(services, place, workload)
+        findings += await _inside(services, place, workload, seen.selector)
     ordered = worst_first(findings)
     healthy = not any(finding.severity is Severity.ERROR for finding in ordered)
     verdict = _verdict(seen)
@@ -98,17 +98,28 @@ def _rollout(workload: Workload) -> list[Finding]:
     return []
 
 
+def _cache(cache: Cache) -> list[Finding]:
+    if cache.ready >= cache.desired:
+        return []
+    what = f"{cache.ready} of {cache.desired} pods of the k8s-cache {cache.namespace}/{cache.name} are ready"
+    severity = Severity.WARNING if cache.ready else Severity.ERROR
+    step = f"kubectl describe deployment {cache.name} -n {cache.namespace}; without it agents know no names of pods"
+    return [Finding("cache", severity, what, "", step)]
+
+
 def _nodes(coverage: tuple[NodeCoverage, ...]) -> list[Finding]:
     """Nodes in the same trouble are one finding."""
-    groups: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    groups: dict[tuple[str, str, str, bool], list[str]] = defaultdict(list)
     for entry in coverage:
         if entry.state != "healthy":
-            groups[entry.state, entry.why, entry.next_step].append(entry.node)
+            # The name of a node's own pod must not make a group of its own.
+            why = entry.why.replace(f"its pod {entry.pod} is", "its pod is") if entry.pod else entry.why
+            groups[entry.state, why, entry.next_step, entry.pod is None].append(entry.node)
     found = []
-    for (state, why, step), nodes in groups.items():
+    for (state, why, step, podless), nodes in groups.items():
         named = ", ".join(nodes[:_NAMED_AT_MOST]) + (f" and {len(nodes) - 5} more" if len(nodes) > 5 else "")
         # A taint or a selector that keeps OBI away may be meant; a pod that is there and not well never is.
-        severity = Severity.WARNING if state == "uncovered" else Severity.ERROR
+        severity = Severity.WARNING if state == "uncovered" and podless else Severity.ERROR
         said = "have no OBI" if state == "uncovered" else "have an OBI that is not well"
         found.append(Finding(state, severity, f"{len(nodes)} nodes {said}: {why}", named, step))
     return found
@@ -117,7 +128,7 @@ def _nodes(coverage: tuple[NodeCoverage, ...]) -> list[Finding]:
 def _pods(workload: Workload) -> list[Finding]:
     found = []
     often = sorted(((restarts(pod), name_of(pod)) for pod in workload.pods), reverse=True)
-    often = [(count, name) for count, name in often if count > MANY_RESTARTS]
+    often = [(count, name) for count, name in often if count > OFTEN]
     if often:
         shown = ", ".join(f"{name} ({count})" for count, name in often[:_NAMED_AT_MOST])
         step = f"kubectl logs {often[0][1]} -n {workload.namespace} --previous --tail=50"
@@ -133,26 +144,53 @@ def _pods(workload: Workload) -> list[Finding]:
 def _limits(workload: Workload) -> list[Finding]:
     container: Object = (workload.body["spec"]["template"]["spec"].get("containers") or ({},))[0]
     limit = str(((container.get("resources") or {}).get("limits") or {}).get("memory", ""))
-    match = _QUANTITY.fullmatch(limit)
     if not limit:
         what = f"{workload.namespace}/{workload.name} has no memory limit"
         return [Finding("limits", Severity.INFO, what, "", "set resources.limits.memory to about 2Gi")]
-    if match and float(match[1]) * _MIB[match[2] or ""] < SMALLEST_LIMIT_MIB:
+    if (quantity(limit) or 0.0) < SMALLEST_LIMIT_MIB * 2**20:
         what = f"the memory limit {limit} is small: BPF maps alone take about 340 MiB at the start"
         return [Finding("limits", Severity.WARNING, what, "", "request 512Mi and set the limit to about 2Gi")]
     return []
 
 
-async def _inside(services: Services, place: Place, workload: Workload) -> list[Finding]:
-    """What a few pods say and serve: those that are not well first."""
-    sample = sorted(workload.pods, key=is_ready)[:SAMPLE]
+async def _inside(services: Services, place: Place, workload: Workload, selector: str) -> list[Finding]:
+    """What a few pods say and serve: those that are not well, or were not, first."""
+    sample = sorted(workload.pods, key=lambda pod: (is_ready(pod), crash_of(pod) is None))[:SAMPLE]
     asked = [_log(services, place, workload, pod) for pod in sample]
     asked += [_metrics(services, place, workload, pod) for pod in sample if is_ready(pod)]
+    asked.append(_usage(services, place, workload, selector))
+    asked += [_waits(services, place, workload, pod) for pod in sample if _is_being_made(pod)]
     found: dict[str, list[Finding]] = defaultdict(list)
     for findings in await asyncio.gather(*asked):
         for finding in findings:
             found[finding.id].append(finding)
     return [_of_several(same, len(sample)) for same in found.values()]
+
+
+async def _usage(services: Services, place: Place, workload: Workload, selector: str) -> list[Finding]:
+    """Of all pods, or of some where there are many: whose each measurement is has to be shown, and it is the limits
+    that are looked at here; obi_k8s_status has all of them."""
+    pods = workload.pods if len(workload.pods) <= MEASURED_AT_MOST else workload.pods[:SAMPLE]
+    if not pods:
+        return []
+    which = " ".join(map(name_of, pods)) if len(pods) < len(workload.pods) else f"-l '{selector}'"
+    measured = await measured_pods(services, place, f"{which} -n {workload.namespace} -o json")
+    return near_limits(usage_of(measured, pods)) if isinstance(measured, tuple) else []
+
+
+def _is_being_made(pod: Object) -> bool:
+    """On its node, and without a container that has run yet."""
+    status = pod.get("status") or {}
+    return bool((pod.get("spec") or {}).get("nodeName")) and status.get("phase") == "Pending"
+
+
+async def _waits(services: Services, place: Place, workload: Workload, pod: Object) -> list[Finding]:
+    """What the kubelet complains of while it makes the pod: a volume, an image, the network."""
+    said = await complaints(services, place, "Pod", name_of(pod), workload.namespace)
+    if not said:
+        return []
+    step = f"kubectl events --for pod/{name_of(pod)} -n {workload.namespace}"
+    return [Finding("pending", Severity.ERROR, f"{name_of(pod)} cannot be started on its node", said[0], step)]
 
 
 def _of_several(same: list[Finding], looked_at: int) -> Finding:
@@ -164,18 +202,40 @@ def _of_several(same: list[Finding], looked_at: int) -> Finding:
 
 
 async def _log(services: Services, place: Place, workload: Workload, pod: Object) -> list[Finding]:
-    previous = "" if is_ready(pod) or not restarts(pod) else " --previous"
-    command = f"kubectl logs {name_of(pod)} -n {workload.namespace} --tail={TAIL}{previous}"
+    crash = crash_of(pod)
+    if crash is not None:
+        return [explained(crash, await _last_lines(services, place, workload, pod, crash))]
     try:
-        reading = await services.enforcer.read_logs(place.call(command))
-    except (Denied, NotFound) as error:
+        lines = await _lines(services, place, f"{name_of(pod)} -n {workload.namespace} --tail={TAIL}")
+    except ObiMcpError as error:
         return [Finding("log", Severity.INFO, f"the log of {name_of(pod)} was not read", error.message)]
-    lines = [line for log in reading.logs for line in log.text.splitlines()]
     severity = Severity.WARNING if is_ready(pod) else Severity.ERROR
     return [
         Finding(f"log.{symptom.id}", severity, f"{name_of(pod)}: {symptom.cause}", symptom.evidence, symptom.way_out)
         for symptom in symptoms_in(lines)
     ]
+
+
+async def _last_lines(
+    services: Services, place: Place, workload: Workload, pod: Object, crash: Crash
+) -> tuple[str, ...]:
+    """What the container said that ended: of the one before, or of this one where it was not started again yet."""
+    target = f"{name_of(pod)} -c {crash.container} -n {workload.namespace} --tail={TAIL}"
+    for previous in (" --previous", "") if crash.count else ("",):
+        try:
+            if lines := await _lines(services, place, target + previous):
+                return lines
+        except ObiMcpError:
+            continue  # the kubelet keeps one ended container, and not for ever
+    return ()
+
+
+async def _lines(services: Services, place: Place, target: str) -> tuple[str, ...]:
+    reading = await services.enforcer.read_logs(place.call(f"kubectl logs {target}"))
+    for log in reading.logs:
+        if log.problem:
+            raise ProgramFailed(log.problem)
+    return tuple(line for log in reading.logs for line in log.text.splitlines())
 
 
 async def _metrics(services: Services, place: Place, workload: Workload, pod: Object) -> list[Finding]:

@@ -1,0 +1,82 @@
+"""Why OBI ended: the container that ended before, and what its last lines say."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from obi_mcp.obi.findings import Finding, Severity
+from obi_mcp.obi.symptoms import Symptom, symptom_of_end, symptoms_in
+
+Object = Mapping[str, Any]
+
+OFTEN = 3
+"""A pod that was started again more often than that is in trouble, also while it runs."""
+_LAST_LINES = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Crash:
+    """The end of a container that is, or will be, started again. ``count``: how often it has been so far; ``running``:
+    it is at the moment."""
+
+    pod: str
+    container: str
+    count: int
+    reason: str
+    exit_code: int | None
+    running: bool
+
+    @property
+    def severity(self) -> Severity:
+        return Severity.WARNING if self.running and self.count <= OFTEN else Severity.ERROR
+
+
+def crash_of(pod: Object) -> Crash | None:
+    """The pod's container that ended last; None where none has."""
+    for status in (pod.get("status") or {}).get("containerStatuses") or ():
+        state = status.get("state") or {}
+        ended = state.get("terminated") or (status.get("lastState") or {}).get("terminated")
+        if ended is None:
+            continue
+        code = ended.get("exitCode")
+        return Crash(
+            pod=str((pod.get("metadata") or {}).get("name", "")),
+            container=str(status.get("name", "")),
+            count=int(status.get("restartCount", 0)),
+            reason=str(ended.get("reason") or ""),
+            exit_code=int(code) if isinstance(code, int) else None,
+            running="running" in state,
+        )
+    return None
+
+
+def explained(crash: Crash, lines: Sequence[str]) -> Finding:
+    """The end as a finding, from the last lines that the container printed: the latest that shows a known cause."""
+    code = "" if crash.exit_code is None else f", exit code {crash.exit_code}"
+    times = f"{crash.count} times" if crash.count != 1 else "once"
+    said = f"{crash.pod} ended and was started again {times} (last: {crash.reason or 'unknown'}{code})"
+    if not crash.count:
+        said = f"{crash.pod} ended ({crash.reason or 'unknown'}{code})"
+    symptom = _cause(crash, lines)
+    if symptom is not None:
+        return Finding(
+            f"crash.{symptom.id}", crash.severity, f"{said}: {symptom.cause}", symptom.evidence, symptom.way_out
+        )
+    last = [line.strip() for line in lines if line.strip()][-_LAST_LINES:]
+    return Finding(
+        "crash.unknown",
+        crash.severity,
+        f"{said}, and its last lines show no cause that is known",
+        " | ".join(last) or "it printed nothing",
+        f"read more of it: obi_k8s_get_pod_logs with pod {crash.pod} and previous",
+    )
+
+
+def _cause(crash: Crash, lines: Sequence[str]) -> Symptom | None:
+    # Killed for its memory it had no time to say so; otherwise the log knows better than the reason.
+    by_reason = symptom_of_end(crash.reason)
+    if by_reason is not None and crash.reason == "OOMKilled":
+        return by_reason
+    return next(iter(symptoms_in(lines)), by_reason)
