@@ -44,8 +44,9 @@ def _unpack(work: Workplace) -> None:
 
 
 @contextmanager
-def registry(folder: Path, *, netns: str) -> Iterator[str]:
-    """A registry on the loopback of a network namespace, on a port that the kernel chose; its address."""
+def registry(folder: Path, *, netns: str | None) -> Iterator[str]:
+    """A registry on the loopback of a network namespace (None: our own), on a port that the kernel chose; its
+    address."""
     folder.mkdir()
     config = folder / "config.yml"
     config.write_text(
@@ -54,7 +55,15 @@ def registry(folder: Path, *, netns: str) -> Iterator[str]:
     )
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", *inside(netns), "docker-registry", "serve", str(config)],
+            [
+                "setpriv",
+                "--pdeathsig",
+                "KILL",
+                *(inside(netns) if netns else ()),
+                "docker-registry",
+                "serve",
+                str(config),
+            ],
             env=carrying_programs(),
             stdin=subprocess.DEVNULL,
             stdout=log,

@@ -58,5 +58,6 @@ async def _step(case: Case, remote: RemoteChart, step: FetchStep, folder: Path) 
     completed = await case.run_own(case.policy.approve_fetch(case.decision, remote, step, folder))
     if completed.exit_code == 0:
         return
-    said = " ".join(completed.stderr.decode("utf-8", "replace").split())[-400:]
+    # `helm repo update` says why on standard output, and on standard error that there was something.
+    said = " ".join((completed.stdout + b"\n" + completed.stderr).decode("utf-8", "replace").split())[-600:]
     raise ValueError(f"repository {remote.repository} did not give {remote.name} {remote.version}: {said}")

@@ -35,6 +35,8 @@ async def carry_out_release(services: Services, plan: Plan, progress: Progress |
         for workload in plan.workloads:
             await rolled_out(services, plan.place, workload, progress, wait_s=wait_s)
     except ObiMcpError as error:
+        if not done and isinstance(error, _REFUSED):
+            raise  # nothing ran, or what ran was taken back by the road itself, which says so
         return await _failed(services, plan, error, done, patience_s=min(RETURN_S, wait_s))
     except asyncio.CancelledError:
         cancelled = CallCancelled("the call was cancelled")
@@ -67,8 +69,6 @@ async def _failed(
         tell(services, plan, "left", error.code)
         return Outcome(done, error.message, (), (look,), error=error)
     if _untouched(plan, now):
-        if isinstance(error, _REFUSED):
-            raise error
         tell(services, plan, "taken_back", error.code)
         return Outcome(done, error.message, error=error)
     taken_back, left = await _gone_back(services, plan, now, finish, until)
@@ -83,6 +83,8 @@ async def _gone_back(
     if now is None:
         return (), ()
     state = f"the release is at revision {now.release.revision}, {now.release.status}"
+    if plan.verb != "uninstall" and now.release.revision != plan.seal.revision + 1:
+        return (), (f"{finish}  # {state}, which is somebody else's: look at obi_helm_history first",)
     if plan.verb == "uninstall":
         return (), (f"{finish}  # {state}",)  # what is half removed can only be removed
     try:

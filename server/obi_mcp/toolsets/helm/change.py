@@ -39,6 +39,8 @@ _CHART: dict[str, Schema] = {
 }
 _PLAN = result("plan_id", "string", changes={"type": "array"}, applied={"type": "boolean"})
 _GONE_BACK_TO = ("deployed", "superseded")
+# helm calls a failed revision superseded as soon as there is another.
+_FAILED = re.compile(r'(Release|Upgrade|Rollback) ".*" failed')
 _BACK = re.compile(r"Rollback to (\d+)")
 
 
@@ -220,7 +222,11 @@ async def _last_good(services: Services, place: Place, now: Stored) -> int:
     before = now.release.revision
     while (back := _BACK.match(str(rows.get(before, {}).get("description", "")))) and int(back[1]) < before:
         before = int(back[1])  # it is that revision again
-    good = [number for number, row in rows.items() if number < before and row["status"] in _GONE_BACK_TO]
+    good = [
+        number
+        for number, row in rows.items()
+        if number < before and row["status"] in _GONE_BACK_TO and not _FAILED.match(str(row["description"]))
+    ]
     if not good:
         raise NotFound(
             f"an earlier good revision of {now.release.name}",

@@ -64,7 +64,7 @@ async def release_plan(
     state = {target: state_of(body) for target, body in lives.items()}
     workloads = tuple(t for t in news if t.kind in WORKLOADS and _template(olds.get(t)) != _template(news[t]))
     bound = [place.context, step.command, step.stdin, asdict(view.seal), [[str(t), s] for t, s in state.items()]]
-    said = [*warnings, *view.warnings, *_drift(olds, lives)]
+    said = [*warnings, *view.warnings, *_drift(olds, news, lives)]
     if verb in {"upgrade", "rollback"} and all(change.action == "same" for change in changes):
         said.append("no object changes: helm would only write down another revision")
     return ReleasePlan(
@@ -129,18 +129,29 @@ def _template(body: Object | None) -> Any:
     return ((body or {}).get("spec") or {}).get("template")
 
 
-def _drift(olds: Mapping[Target, Object], lives: Mapping[Target, Object | None]) -> list[str]:
-    """What somebody else changed in the objects of the release: helm keeps some of it, and writes over the rest."""
+def _drift(
+    olds: Mapping[Target, Object], news: Mapping[Target, Object], lives: Mapping[Target, Object | None]
+) -> list[str]:
+    """What somebody else changed in the objects of the release.
+
+    A release of helm 4's is written by server-side apply, which ends in a conflict where it would change what another
+    has set; source: Kubernetes' documentation of server-side apply ("Conflicts").
+    """
     said: list[str] = []
     for target, old in olds.items():
-        live = lives.get(target)
+        live, new = lives.get(target), news.get(target)
         if live is None:
             said.append(f"{target} of the release is gone from the cluster")
-            continue
-        paths = [path for part in ("spec", "data", "rules") for path in _differing(old.get(part), live.get(part), part)]
-        if paths:
-            said.append(f"{target} is not as helm made it: {', '.join(paths[:MAX_DRIFT])}")
+        elif paths := _paths(old, live):
+            text = f"{target} is not as helm made it: {', '.join(paths[:MAX_DRIFT])}"
+            if new is not None and set(paths) & set(_paths(new, live)):
+                text += "; helm refuses to write over what another has set: delete it, and helm makes it again"
+            said.append(text)
     return said
+
+
+def _paths(wanted: Object, live: Object) -> list[str]:
+    return [path for part in ("spec", "data", "rules") for path in _differing(wanted.get(part), live.get(part), part)]
 
 
 def _differing(wanted: Any, live: Any, path: str) -> list[str]:
