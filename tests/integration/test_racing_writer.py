@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -550,6 +551,26 @@ async def test_helm_installs_over_nothing_that_came_to_be(start: Start, sandbox:
             )
         assert code == "1", said
         assert sandbox.api.get(f"{MAPS}/obi").body["data"] == {"a": "mine"}
+    finally:
+        tenant.kubectl("delete", "namespace", RELEASE)
+
+
+async def test_helm_installs_the_chart_that_was_judged(
+    start: Start, sandbox: Sandbox, tenant: Tenant, tmp_path: Path
+) -> None:
+    """Whoever may write into the chart store changes the chart when it has been judged: helm reads a private copy."""
+    shutil.copytree(STORE, tmp_path / "store")
+    template = tmp_path / "store" / "obi" / "templates" / "late.yaml"
+
+    def strike() -> None:
+        template.write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: late}\n")
+
+    tenant.kubectl("create", "namespace", RELEASE)
+    try:
+        async with start(tmp_path / "store") as raced:
+            code, said = await raced.run(f"helm install obi obi -n {RELEASE}", None, strike)
+        assert code == "0" and template.exists(), said
+        assert sandbox.api.get(f"{MAPS}/obi").status == 200 and sandbox.api.get(f"{MAPS}/late").status == 404
     finally:
         tenant.kubectl("delete", "namespace", RELEASE)
 

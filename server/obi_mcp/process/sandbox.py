@@ -103,7 +103,7 @@ class Sandbox:
     def head(self, program: Program, arguments: Sequence[str], *, temporary: str, context: Context | None) -> Launch:
         """kubectl or helm: the network, the kubeconfig's files, and a private place to write."""
         cpu_s = int(self._settings.limits.max_timeout_s) + 1
-        fetches = program.name == "helm" and arguments[0] in _FETCHES
+        fetches = program.name == "helm" and not _FETCHES.isdisjoint(arguments[:1])
         return Launch(
             path=program.path,
             argv=(program.name, *arguments),

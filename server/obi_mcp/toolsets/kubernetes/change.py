@@ -106,7 +106,7 @@ async def _plan_config(services: Services, call: ToolCall) -> Plan:
             "move it into a secret that scope.allowed_secrets names, and refer to it by a variable",
         )
     if _by_helm(workload):
-        warnings.append("Helm installed this: the next helm upgrade writes its own configuration over it")
+        warnings.append("Helm installed this: helm refuses to write over what another has set: upgrade the release")
     return await make_plan(services, place, steps, warnings=warnings, watched=daemons)
 
 
