@@ -70,7 +70,8 @@ class ObiServer(MCPServer[dict[str, Any]]):
         spec = self._specs.get(name)
         if spec is None:
             raise _no_such_tool(name, self._services.settings, [one.name for one in self._listed])
-        call = ToolCall(arguments, caller_of(context), _progress(context), self._questions.person(context))
+        person = self._questions.person(context)
+        call = ToolCall(arguments, caller_of(context), _progress(context), person, called=name)
         try:
             result = await self._run(spec, call)
         except QuestionPending as pending:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from obi_mcp.config import Settings
 from obi_mcp.config_table import SETTINGS, Setting
 from obi_mcp.config_values import Given, Origin, convert
 from obi_mcp.errors import ConfigError
+
+if TYPE_CHECKING:
+    from obi_mcp.config_yaml import Entry
 
 PREFIX = "OBI_MCP_"
 CONFIG_VARIABLE = "OBI_MCP_CONFIG"
@@ -26,10 +29,12 @@ SERVICE_LINKS = ("OBI_MCP_SERVICE_", "OBI_MCP_PORT")
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Settings, and the origin of each that is not a default, by its name."""
+    """Settings, and the origin of each that is not a default, by its name. ``notices``: what is to be told whoever
+    starts the server of a file that was not in today's form."""
 
     settings: Settings
     origins: Mapping[str, Origin]
+    notices: tuple[str, ...] = ()
 
 
 def read_settings(
@@ -42,8 +47,9 @@ def read_settings(
     env = os.environ if environ is None else environ
     path = find_config(config_path, env)
     given: dict[str, Given] = {}
+    notices: list[str] = []
     if path is not None:
-        given.update(_from_file(path))
+        given.update(_from_file(path, notices))
     given.update(_from_environment(env))
     given.update(_from_flags(flags or {}))
     settings = replace(Settings(), source=path)
@@ -55,7 +61,7 @@ def read_settings(
         origins[setting.key] = found.origin
     settings = _derive(settings, origins)
     _check_together(settings)
-    return Loaded(settings, origins)
+    return Loaded(settings, origins, tuple(notices))
 
 
 def find_config(config_path: str | None, environ: Mapping[str, str]) -> Path | None:
@@ -74,7 +80,7 @@ def find_config(config_path: str | None, environ: Mapping[str, str]) -> Path | N
 # --- the three sources ---
 
 
-def _from_file(path: Path) -> dict[str, Given]:
+def _from_file(path: Path, notices: list[str]) -> dict[str, Given]:
     try:
         if path.stat().st_mode & stat.S_IWOTH:
             raise ConfigError(f"{path} can be written by everybody on this machine", f"chmod o-w {path}")
@@ -83,13 +89,28 @@ def _from_file(path: Path) -> dict[str, Given]:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     from obi_mcp.config_yaml import read_mapping
 
+    entries = tuple(read_mapping(text, str(path), sections=_sections()))
+    if _is_predecessors(entries):
+        from obi_mcp.config_predecessor import taken
+
+        if (found := taken(text, str(path), entries)) is not None:
+            notices += found.notices
+            return dict(found.given)
     given: dict[str, Given] = {}
-    for entry in read_mapping(text, str(path), sections=_sections()):
+    for entry in entries:
         where = f"{path}:{entry.line}"
         _known(entry.key, where)
         if entry.value is not None:  # `key:` with nothing behind it leaves the default
             given[entry.key] = Given(entry.value, Origin("file", where), is_text=False)
     return given
+
+
+def _is_predecessors(entries: Sequence[Entry]) -> bool:
+    """Whether the file may be one of the TypeScript obi-mcp."""
+    return any(
+        entry.key in {"mcpServers", "export"} or (entry.key == "toolsets" and isinstance(entry.value, Mapping))
+        for entry in entries
+    )
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, Given]:

@@ -25,7 +25,7 @@ LAYERS = (
     ("enforcer",),
     ("audit", "audit_chain"),
     ("process", "agent", "redact", "log", "lines"),
-    ("config_reader", "config_values", "config_table", "config_yaml"),
+    ("config_reader", "config_predecessor", "config_values", "config_table", "config_yaml"),
     ("obi",),
     ("config",),
     ("policy",),

@@ -46,9 +46,13 @@ def add_settings_flags(parser: argparse.ArgumentParser, *only: str) -> None:
 
 
 def settings_from(args: Namespace) -> Loaded:
-    """The effective settings with the flags of this command line. Raises: ConfigError."""
+    """The effective settings with the flags of this command line; what there is to say of the file goes to standard
+    error. Raises: ConfigError."""
     flags = {setting.key: getattr(args, _destination(setting.key), None) for setting in SETTINGS}
-    return read_settings(config_path=args.config, flags=flags)
+    loaded = read_settings(config_path=args.config, flags=flags)
+    for notice in loaded.notices:
+        print(f"obi-mcp: {notice}", file=sys.stderr)
+    return loaded
 
 
 def _destination(key: str) -> str:

@@ -56,7 +56,7 @@ def main(argv: Sequence[str]) -> int:
 
     services = build_services(settings, stderr)
     try:
-        result = asyncio.run(_call(services, spec, arguments))
+        result = asyncio.run(_call(services, spec, args.tool, arguments))
     finally:
         services.audit.close()
         stderr.flush(LAST_LINES_S)
@@ -68,8 +68,8 @@ def main(argv: Sequence[str]) -> int:
     return exit_code(result)
 
 
-async def _call(services: Services, spec: ToolSpec, arguments: Mapping[str, Any]) -> ToolResult:
-    task = asyncio.ensure_future(run_tool(services, spec, ToolCall(arguments, CALLER, person=_person())))
+async def _call(services: Services, spec: ToolSpec, called: str, arguments: Mapping[str, Any]) -> ToolResult:
+    task = asyncio.ensure_future(run_tool(services, spec, ToolCall(arguments, CALLER, person=_person(), called=called)))
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, task.cancel)

@@ -1,16 +1,19 @@
-"""``obi-mcp config show``: the effective settings, and where each value came from."""
+"""``obi-mcp config show``: the effective settings, and where each value came from. ``obi-mcp config migrate FILE``: an
+older file in today's form."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from obi_mcp.cli.arguments import VerbParser, add_settings_flags, settings_from
+from obi_mcp.cli.arguments import VerbParser, add_settings_flags, read_input, settings_from
 from obi_mcp.config_reader import Loaded
 from obi_mcp.config_table import SETTINGS, Setting, setting_value
 from obi_mcp.config_values import Origin
+from obi_mcp.errors import InvalidArgument
 from obi_mcp.policy.model import Access
 
 REDACTED = "[redacted]"
@@ -19,16 +22,26 @@ DEFAULT = Origin("default")
 
 def parser() -> VerbParser:
     """The arguments of ``config``."""
-    made = VerbParser("obi-mcp config", "Shows the effective settings and where each value came from.")
-    made.add_argument("action", choices=["show"])
+    made = VerbParser(
+        "obi-mcp config", "Shows the effective settings and where each came from; or writes an older file anew."
+    )
+    made.add_argument("action", choices=["show", "migrate"])
+    made.add_argument("file", nargs="?", metavar="FILE", help="migrate: the older file, of OBI's or of obi-mcp's; or -")
     made.add_argument("--json", action="store_true", help="as JSON: value, source and place of every setting")
     add_settings_flags(made)
     return made
 
 
 def main(argv: Sequence[str]) -> int:
-    """Prints every setting; secrets are redacted."""
-    args = parser().parse_args(argv)
+    """Prints every setting, secrets redacted; or the file in today's form."""
+    made = parser()
+    args = made.parse_args(argv)
+    if args.action == "migrate":
+        if args.file is None:
+            made.error("migrate needs FILE")
+        return _migrate(args.file)
+    if args.file is not None:
+        made.error(f"unrecognized arguments: {args.file}")
     loaded = settings_from(args)
     if args.json:
         print(json.dumps(as_json(loaded), indent=2))
@@ -39,6 +52,27 @@ def main(argv: Sequence[str]) -> int:
         place = f"{origin.kind} {origin.detail}".strip()
         print(f"{setting.key}: {json.dumps(shown_value(loaded, setting))}  # {place}")
     return 0
+
+
+def _migrate(file: str) -> int:
+    """Prints the new text, and on standard error what moved and what did not; exit 1 where something did not."""
+    from obi_mcp.obi.migration import migrate
+
+    try:
+        text = read_input(file)
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidArgument(f"{file} cannot be read: {error}", "name a file of UTF-8 text") from error
+    moved = migrate(text, environment={})
+    if moved.problem is not None:
+        raise InvalidArgument(f"{file}: {moved.problem}", "obi_migrate_config says more")
+    sys.stdout.write(moved.text)
+    print(f"{file}: {moved.source} is {moved.target} now", file=sys.stderr)
+    for note in moved.notes:
+        print(f"moved: {note}", file=sys.stderr)
+    for one in moved.unmoved:
+        where = f" (line {one.line})" if one.line else ""
+        print(f"left out: {one.key}{where}: {one.reason}", file=sys.stderr)
+    return 1 if moved.unmoved else 0
 
 
 def as_json(loaded: Loaded) -> dict[str, Any]:

@@ -31,7 +31,7 @@ VERBS = (
     Verb("policy", "policy", "check, test, list and explain what may be run"),
     Verb("doctor", "doctor", "look for what keeps this server from working, and say what to do"),
     Verb("rbac", "rbac", "write the least rights in a cluster for this server"),
-    Verb("config", "config", "show the effective settings and where each came from"),
+    Verb("config", "config", "show the effective settings and where each came from; or write an older file anew"),
     Verb("audit", "audit", "verify an audit log"),
     Verb("completion", "completion", "print a completion script for bash, zsh or fish"),
 )

@@ -17,7 +17,8 @@ from obi_mcp.obi.migrated import Migration, Unmoved
 from obi_mcp.obi.renaming import migrate_environment
 
 _SECTIONS = frozenset({"network", "attributes", "export"})
-_TOOLSETS = {"local": "local", "kubernetes": "kubernetes", "docker": "docker"}
+# Its toolset for clusters had helm's tools, too.
+_TOOLSETS = {"local": ("local",), "kubernetes": ("kubernetes", "helm"), "docker": ("docker",)}
 _LEVELS = {"debug": "debug", "info": "info", "warn": "warning", "warning": "warning", "error": "error"}
 _FLOWS = "obi_network_flow_bytes"
 
@@ -94,14 +95,15 @@ def _dropped(data: Mapping[str, Any], lines: Mapping[Any, int], patch: dict[str,
 
 
 def _server(data: Mapping[str, Any], lines: Mapping[Any, int]) -> tuple[str, tuple[Unmoved, ...]]:
-    names, unmoved = [], []
+    names: list[str] = []
+    unmoved: list[Unmoved] = []
     for name, entry in data["toolsets"].items():
         path: tuple[str, ...] = ("toolsets", str(name))
         enabled = not isinstance(entry, Mapping) or entry.get("enabled", True)
         if name not in _TOOLSETS:
             unmoved.append(Unmoved(".".join(path), "there is no such toolset here", lines.get(path)))
         elif enabled:
-            names.append(_TOOLSETS[name])
+            names += _TOOLSETS[name]
         if isinstance(entry, Mapping) and entry.get("options"):
             reason = "its options were never read; see docs/configuration.md for today's settings"
             unmoved.append(Unmoved(f"toolsets.{name}.options", reason, lines.get((*path, "options"))))
@@ -135,7 +137,7 @@ def _client(data: Mapping[str, Any], lines: Mapping[Any, int]) -> tuple[str, tup
                 )
         servers[str(name)] = {
             "command": "obi-mcp",
-            "args": ["serve", "--toolsets", "local,kubernetes,docker"],
+            "args": ["serve", "--toolsets", "command,local,kubernetes,helm,docker"],
             "env": env,
         }
     return json.dumps({"mcpServers": servers}, indent=2) + "\n", tuple(unmoved)

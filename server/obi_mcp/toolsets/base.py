@@ -100,6 +100,7 @@ class ToolCall:
     """One call. ``arguments`` fit the tool's input schema; ``caller`` is who called, for the audit log.
 
     ``person``: who can confirm a change; None where nobody can be asked. ``confirmed_by``: through what somebody did.
+    ``called``: the name that was used, where it may be an alias.
     """
 
     arguments: Mapping[str, Any]
@@ -107,6 +108,7 @@ class ToolCall:
     progress: Progress | None = None
     person: Person | None = None
     confirmed_by: str | None = None
+    called: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,6 +153,7 @@ def _stop() -> ToolSpec:
 def _compose() -> ToolSpec:
     return ToolSpec(
         name="obi_docker_generate_compose",
+        aliases=("obi_docker_compose",),
         title="Write a Compose file for OBI",
         description=(
             "Writes a Docker Compose file with OBI's container and its configuration, judged by the policy; starts "

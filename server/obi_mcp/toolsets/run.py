@@ -14,6 +14,7 @@ from obi_mcp.redact import Redactor, strip_controls, strip_values
 from obi_mcp.toolsets.arguments import check_arguments
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.confirming import confirmed_tool
+from obi_mcp.toolsets.registry import callable_tools
 from obi_mcp.toolsets.rendering import render_error
 
 MAX_COMMAND = 1_000
@@ -40,16 +41,49 @@ async def run_tool(services: Services, spec: ToolSpec, call: ToolCall) -> ToolRe
 
 
 async def _outcome(services: Services, spec: ToolSpec, call: ToolCall) -> ToolResult:
+    notices = [f"{call.called} is {spec.name} here"] if call.called not in ("", spec.name) else []
     try:
         try:
-            check_arguments(spec, call.arguments)
+            spec, call = await _of_today(services, spec, call, notices)
             call = await confirmed_tool(services, spec, call)
         except (InvalidArgument, Declined) as error:
             _record(services, spec, call, error)
             raise
-        return await _run(services, spec, call)
+        result = await _run(services, spec, call)
     except ObiMcpError as error:
-        return render_error(error, _level(services, call))
+        result = render_error(error, _level(services, call))
+    return _noticed(result, notices) if notices else result
+
+
+async def _of_today(
+    services: Services, spec: ToolSpec, call: ToolCall, notices: list[str]
+) -> tuple[ToolSpec, ToolCall]:
+    """The call with arguments that fit, in the form of the TypeScript obi-mcp if not in today's.
+
+    Raises: InvalidArgument.
+    """
+    try:
+        check_arguments(spec, call.arguments)
+        return spec, call
+    except InvalidArgument:
+        from obi_mcp.toolsets.predecessor import translate
+
+        moved = await asyncio.to_thread(translate, spec.name, call.arguments)
+        if moved is None:
+            raise
+    notices += moved.notices
+    if moved.tool != spec.name:
+        spec = callable_tools(services.settings)[moved.tool]
+    check_arguments(spec, moved.arguments)
+    return spec, replace(call, arguments=moved.arguments)
+
+
+def _noticed(result: ToolResult, notices: list[str]) -> ToolResult:
+    """The result, and that it was asked for in another form."""
+    there = result.structured.get("notes")
+    structured = {**result.structured, "notes": [*notices, *(there if isinstance(there, list) else [])]}
+    text = "\n".join([*(f"note: {notice}" for notice in notices), result.text])
+    return replace(result, structured=structured, text=text, notes=(*notices, *result.notes))
 
 
 async def _run(services: Services, spec: ToolSpec, call: ToolCall) -> ToolResult:

@@ -38,6 +38,7 @@ _CHART: dict[str, Schema] = {
     "values": VALUES["values"],
 }
 _PLAN = result("plan_id", "string", changes={"type": "array"}, applied={"type": "boolean"})
+_ALIASES = {INSTALL: ("obi_k8s_helm_install",), UPGRADE: ("obi_k8s_helm_upgrade",)}
 _GONE_BACK_TO = ("deployed", "superseded")
 # helm calls a failed revision superseded as soon as there is another.
 _FAILED = re.compile(r'(Release|Upgrade|Rollback) ".*" failed')
@@ -133,6 +134,7 @@ def _spec(
         run=run_tool,
         needs=level,
         reaches=level,
+        aliases=_ALIASES.get(tool, ()),
     )
 
 
