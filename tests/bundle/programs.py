@@ -44,15 +44,18 @@ def _unpack(work: Workplace) -> None:
 
 
 @contextmanager
-def registry(folder: Path, *, netns: str | None) -> Iterator[str]:
+def registry(folder: Path, *, netns: str | None, login: str | None = None) -> Iterator[str]:
     """A registry on the loopback of a network namespace (None: our own), on a port that the kernel chose; its
-    address."""
+    address. ``login``: the line of an htpasswd file (bcrypt); None: everybody may."""
     folder.mkdir()
     config = folder / "config.yml"
-    config.write_text(
-        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {folder / 'data'}}}}}\nhttp: {{addr: '127.0.0.1:0'}}\n",
-        encoding="utf-8",
+    text = (
+        f"version: 0.1\nstorage: {{filesystem: {{rootdirectory: {folder / 'data'}}}}}\nhttp: {{addr: '127.0.0.1:0'}}\n"
     )
+    if login is not None:
+        (folder / "htpasswd").write_text(f"{login}\n", encoding="utf-8")
+        text += f"auth: {{htpasswd: {{realm: test, path: {folder / 'htpasswd'}}}}}\n"
+    config.write_text(text, encoding="utf-8")
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
             [

@@ -34,6 +34,8 @@ __all__ = ["empty_space", "space"]
 VERSION = yaml.safe_load((shipped_charts() / "obi" / "Chart.yaml").read_text())["version"]
 SHOW = f"show chart web/obi --version {VERSION}"
 LOGIN = "harbour", "CANARY-of-a-login"
+BCRYPT = "$2b$04$hcDU7Wo8jJUt5TvTk9BOweiYvOdXJXloQ8Ft5DK94E5Y7bWVEtDBC"
+"""The login's password, as a registry's htpasswd file has it."""
 
 
 @pytest.fixture
@@ -211,11 +213,16 @@ async def test_a_chart_of_a_registry(
     if os.geteuid() != 0:
         pytest.skip("Debian's registry is unpacked as root")
     carrying_programs()
-    with registry(tmp_path / "registry", netns=None) as address:
-        target = f"oci://{address}/charts"
-        run_helm(programs_bin / "helm", tmp_path, "push", str(repository.archive), target, "--plain-http")
-        async with at(target) as session:
+    user, word = LOGIN
+    with registry(tmp_path / "registry", netns=None, login=f"{user}:{BCRYPT}") as address:
+        push = ("push", str(repository.archive), f"oci://{address}/charts", "--plain-http")
+        run_helm(programs_bin / "helm", tmp_path, *push, f"--username={user}", f"--password={word}")
+        async with at(f"oci://{user}:{word}@{address}/charts") as session:
             shown = await session.helm(SHOW)
             none = await session.helm("show chart web/obi --version 9.9.9")
+        async with at(f"oci://{address}/charts") as session:
+            stranger = await session.helm(SHOW)
     assert f"version: {VERSION}" in shown.stdout, shown.text
     assert none.code == "denied" and "did not give obi 9.9.9" in none.text
+    assert stranger.code == "denied" and "credential not found" in stranger.text, stranger.text
+    assert word not in f"{shown.text}{none.text}{none.structured}"
