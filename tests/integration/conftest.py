@@ -82,7 +82,9 @@ def serve(sandbox: Sandbox, programs_bin: Path, tmp_path: Path) -> Serve:
     """Start ``obi-mcp serve`` at an access level and connect the official client to it over stdio."""
 
     @asynccontextmanager
-    async def start(access: str = "read-only", **settings: str) -> AsyncIterator[Session]:
+    async def start(
+        access: str = "read-only", *, client_options: dict[str, Any] | None = None, **settings: str
+    ) -> AsyncIterator[Session]:
         audit = tmp_path / f"audit-{access}.ndjson"
         environment = {
             "KUBECONFIG": str(sandbox.kubeconfig),
@@ -94,7 +96,7 @@ def serve(sandbox: Sandbox, programs_bin: Path, tmp_path: Path) -> Serve:
         parameters = StdioServerParameters(
             command=sys.executable, args=["-m", "obi_mcp", "serve", "--access", access], env=environment
         )
-        async with Client(parameters) as client:
+        async with Client(parameters, **(client_options or {})) as client:
             yield Session(client, audit)
 
     return start
