@@ -282,8 +282,9 @@ async def test_no_rule_could_be_left_out(
                 assert not outcome.is_error and not outcome.structured["exit_code"], f"{need}: {outcome.text}"
             for body in made.rights:
                 for at, rule in enumerate(body.get("rules", ())):
-                    need = next((one for one in known if fits(one, rule)), None)
-                    assert need is not None, f"nothing needs {rule}"
+                    needing = [one for one in known if fits(one, rule)]
+                    assert needing, f"nothing needs {rule}"
+                    need = needing[0]
                     with roles.without(body, at, need):
                         outcome = await need.run(session)
                     failed = outcome.is_error or outcome.structured["exit_code"]

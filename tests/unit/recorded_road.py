@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import AsyncGenerator
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -19,8 +20,8 @@ from obi_mcp.config import Settings
 from obi_mcp.enforcer.effects import EffectRoad
 from obi_mcp.enforcer.model import Answer, Call, Progress
 from obi_mcp.enforcer.reading import LogReading, Reading, TakeLog
-from obi_mcp.enforcer.watching import Contexts, Seen
 from obi_mcp.enforcer.scraping import Scraped, Scraping, Wanted
+from obi_mcp.enforcer.watching import Contexts, Seen
 from obi_mcp.errors import ObiMcpError
 from obi_mcp.policy.effects import Host
 from obi_mcp.policy.model import Access, Check, Decision, MembersSpec, Place, Resource
@@ -123,6 +124,7 @@ class RecordedRoad:
             found.append(Scraped(pod, "observability", f"node-of-{pod}", None if isinstance(served, bytes) else served))
             await wanted.done(found[-1])
         return Scraping(tuple(found), NARROWED)
+
     async def remove_namespaces(self, call: Call) -> tuple[str, ...]:
         """No recorded Namespace is ever empty."""
         self.calls.append(call)
@@ -160,6 +162,9 @@ class RecordedRoad:
     def explain(self, call: Call) -> Decision:
         self.calls.append(call)
         return self.decisions.get(call.command, NARROWED)
+
+    def explain_elsewhere(self, call: Call, namespace: str, names: AbstractSet[str] = frozenset()) -> Decision:
+        return self.explain(call)
 
     async def close(self) -> None:
         self.closed = True

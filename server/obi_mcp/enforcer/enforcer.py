@@ -9,6 +9,7 @@ import asyncio
 import json
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import ExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -106,6 +107,18 @@ class Enforcer:
     def explain(self, call: Call) -> Decision:
         """What the policy says of a call, from text alone: nothing runs and no cluster is asked."""
         return self._decide(call, self._access(call))
+
+    def explain_elsewhere(self, call: Call, namespace: str, names: AbstractSet[str] = frozenset()) -> Decision:
+        """What the policy says of a call if that namespace and these names of cluster-wide objects were in scope: for
+        what is written down for somebody else to apply."""
+        scope = self.policy.scope
+        wider = replace(
+            scope,
+            namespaces=tuple(dict.fromkeys((*scope.namespaces, namespace))),
+            instrumented_namespaces=tuple(dict.fromkeys((*scope.instrumented_namespaces, namespace))),
+            cluster_objects=tuple(sorted(scope.known_cluster_objects() | names)),
+        )
+        return self.policy.over(wider).decide(call.command, stdin=call.stdin, access=self._access(call))
 
     def _decide(self, call: Call, access: Access) -> Decision:
         return self.policy.decide(

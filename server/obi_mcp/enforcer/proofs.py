@@ -6,6 +6,7 @@ from obi_mcp.enforcer.case import Case, Proved
 from obi_mcp.enforcer.membership import prove_members
 from obi_mcp.enforcer.raw import prove_raw
 from obi_mcp.enforcer.releases import prove_release, prove_render
+from obi_mcp.enforcer.sidecar import prove_sidecar
 from obi_mcp.enforcer.written import prove_change, prove_documents, prove_undo
 from obi_mcp.policy.model import (
     ChangeSpec,
@@ -15,6 +16,7 @@ from obi_mcp.policy.model import (
     RawSpec,
     ReleaseSpec,
     RenderSpec,
+    SidecarSpec,
     UndoSpec,
 )
 
@@ -28,6 +30,8 @@ async def prove(case: Case, check: Check) -> Proved:
             return await prove_documents(case, check, spec)
         case ChangeSpec() as spec:
             return await prove_change(case, check, spec)
+        case SidecarSpec() as spec:
+            return await prove_sidecar(case, check, spec)
         case UndoSpec() as spec:
             return await prove_undo(case, check, spec)
         case ReleaseSpec() as spec:

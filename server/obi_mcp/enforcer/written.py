@@ -39,12 +39,12 @@ async def prove_documents(case: Case, check: Check, spec: DocumentsSpec) -> Prov
         return await _removed(case, check, documents, befores)
     for document, before in zip(documents, befores, strict=True):
         judgement = judge_before(before, _entry(case, document).resource, scope=case.scope)
-        if refusal := _refusal(check, judgement, document) or refuse_other_state(check, document, before):
+        if refusal := refusal_of(check, judgement, document) or refuse_other_state(check, document, before):
             return refusal
     command = replace_verb(case, spec.verb)
     missing = missing_namespaces(documents, befores)
     if missing:
-        alone = await _dry_run(case, command, canonical(missing))
+        alone = await dry_run(case, command, canonical(missing))
         proved = await judge_written(case, check, missing, [None] * len(missing), alone)
         refused = (await make_namespaces(case, check, missing)) if proved.result.passed else proved
         if refused is not None:
@@ -81,13 +81,13 @@ async def _dry_runs(
     judged as it is written, and looked at again when it stands there.
     """
     try:
-        return await _dry_run(case, command, canonical(documents)), ()
+        return await dry_run(case, command, canonical(documents)), ()
     except ProgramFailed as error:
         unseen = _of_new_roles(documents, befores)
         seen = [document for document in documents if document not in unseen]
         if not unseen or not seen or "(NotFound)" not in error.message:
             raise
-    return (*await _dry_run(case, command, canonical(seen)), *unseen), unseen
+    return (*await dry_run(case, command, canonical(seen)), *unseen), unseen
 
 
 def _of_new_roles(documents: Sequence[Document], befores: Sequence[Mapping[str, Any] | None]) -> tuple[Document, ...]:
@@ -138,7 +138,7 @@ async def prove_change(case: Case, check: Check, spec: ChangeSpec) -> Proved:
     if before is None or not (await case.members.prove(before, spec.resource, None, write=True)).ours:
         return Proved(absent(check))
     # kubectl set prints nothing where there is nothing to change: then the object stays as it is.
-    afters = await _dry_run(case, replace_verb(case, ""), None) or (Document(0, before),)
+    afters = await dry_run(case, replace_verb(case, ""), None) or (Document(0, before),)
     if len(afters) != 1 or afters[0].name != spec.name or afters[0].kind != spec.resource.kind:
         return Proved(failed(check, "the dry run gave another object than the one named", "name one object"))
     proved = await judge_written(case, check, (Document(0, before),), (before,), afters)
@@ -203,7 +203,7 @@ async def judge_written(
             return Proved(failed(check, reason, "add a label to the selector that only this workload's pods have", at))
         judgement = case.policy.grounds.manifest.judge_stored(after, scope=case.scope, batch=tuple(afters))
         judgement += judge_change(before, after, scope=case.scope, applied=document.body if applied else None)
-        if refusal := _refusal(check, judgement, document):
+        if refusal := refusal_of(check, judgement, document):
             return refusal
         for need in judgement.needs:
             if reason := await unmet(case, need):
@@ -229,7 +229,7 @@ async def unmet(case: Case, need: Need) -> str | None:
     return None
 
 
-def _refusal(check: Check, judgement: Judgement, document: Document) -> Proved | None:
+def refusal_of(check: Check, judgement: Judgement, document: Document) -> Proved | None:
     if not judgement.violations:
         return None
     first: Violation = judgement.violations[0]
@@ -255,7 +255,7 @@ def replace_verb(case: Case, verb: str) -> Command:
     return replace(head, path=path, flags=(*flags, Flag("dry-run", ("server",)), Flag("output", ("json",))))
 
 
-async def _dry_run(case: Case, head: Command, stdin: bytes | None) -> tuple[Document, ...]:
+async def dry_run(case: Case, head: Command, stdin: bytes | None) -> tuple[Document, ...]:
     approved = case.policy.derive(case.decision, head.argv(), stdin=stdin, output=Output(head="raw"))
     completed = await case.run_own(approved)
     if completed.exit_code != 0:

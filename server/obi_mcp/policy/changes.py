@@ -18,6 +18,7 @@ from obi_mcp.policy.kubectl import targets_of
 from obi_mcp.policy.model import Access, ChangeSpec, Check
 from obi_mcp.policy.output import check_output
 from obi_mcp.policy.selector import scope_selectors
+from obi_mcp.policy.sidecar import about_sidecar, judge_sidecar_patch
 from obi_mcp.policy.targets import read_targets
 
 if TYPE_CHECKING:
@@ -49,6 +50,11 @@ def judge_changes(draft: Draft) -> None:
     if not targets.named or len(targets.targets) != 1:
         raise draft.deny(f"{draft.rule.line} changes exactly one object, by name", hint=draft.rule.hint)
     target = targets.targets[0]
+    if about_sidecar(draft, target):
+        draft.operands = (*targets.operands, *pairs)
+        _check_patch(draft)
+        judge_sidecar_patch(draft, target, json.loads(draft.command.value("patch")))
+        return
     check_output(draft, targets.resources)
     namespace = namespace_in_scope(draft) if target.resource.namespaced else ""
     _check_what(draft, pairs)

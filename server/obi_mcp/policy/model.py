@@ -136,6 +136,17 @@ class ChangeSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class SidecarSpec:
+    """A change of somebody else's Deployment: what the server-side dry run gives is what it was, and OBI's container
+    beside it; with ``removes`` the other way round."""
+
+    resource: Resource
+    name: str
+    namespace: str
+    removes: bool
+
+
+@dataclass(frozen=True, slots=True)
 class UndoSpec:
     """``rollout undo``: the template of the revision (0: the one before) put into the live object passes the check."""
 
@@ -181,7 +192,7 @@ class RawSpec:
     path: str
 
 
-Spec = MembersSpec | DocumentsSpec | ChangeSpec | UndoSpec | ReleaseSpec | RenderSpec | RawSpec
+Spec = MembersSpec | DocumentsSpec | ChangeSpec | SidecarSpec | UndoSpec | ReleaseSpec | RenderSpec | RawSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,13 @@ _COMMON = ("apiVersion", "kind", _METADATA, "metadata.ownerReferences")
 _CONTAINER = "{containers,initContainers,ephemeralContainers}.{name,image,resources,ports}"
 _ENDED = "{exitCode,reason,signal,startedAt,finishedAt}"
 _STATUSES = "status.{containerStatuses,initContainerStatuses,ephemeralContainerStatuses}"
-_WORKLOAD = ("status", "spec.replicas", "spec.selector", f"spec.template.spec.{_CONTAINER}")
+_WORKLOAD = (
+    "status",
+    "spec.replicas",
+    "spec.selector",
+    f"spec.template.spec.{_CONTAINER}",
+    "spec.template.spec.shareProcessNamespace",
+)
 
 FACTS: dict[str, tuple[str, ...]] = {
     "Node": ("spec.{unschedulable,taints}", "status.{capacity,allocatable,conditions,addresses,nodeInfo,phase}"),

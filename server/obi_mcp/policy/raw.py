@@ -31,7 +31,7 @@ def read_raw(path: str) -> RawSpec | None:
 
 
 def judge_raw(draft: Draft) -> None:
-    """The namespace has to be in scope; the pod and its port are checked. Raises: Denied.
+    """The namespace is in scope, or one that OBI instruments; the pod and its port are checked. Raises: Denied.
 
     INVARIANT: ``hard.check`` has refused every path that ``read_raw`` does not know.
     """
@@ -40,7 +40,8 @@ def judge_raw(draft: Draft) -> None:
     if draft.command.operands or spec is None:
         at = draft.command.operands[0] if draft.command.operands else given
         raise draft.deny("--raw stands alone", at=at, repair=draft.with_operands())
-    if spec.namespace not in draft.grounds.namespaces:
+    # A sidecar of ours serves its metrics in somebody else's pod; the port has to be its own there, too.
+    if spec.namespace not in draft.grounds.namespaces | draft.grounds.instrumented:
         raise draft.deny(
             f"the namespace {spec.namespace} is not one where OBI is installed", at=given, hint=draft.rule.hint
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -52,6 +53,8 @@ class Road(Watching, Protocol):
     async def remove_namespaces(self, call: Call) -> tuple[str, ...]: ...
 
     def explain(self, call: Call) -> Decision: ...
+
+    def explain_elsewhere(self, call: Call, namespace: str, names: AbstractSet[str] = frozenset()) -> Decision: ...
 
     async def close(self) -> None: ...
 

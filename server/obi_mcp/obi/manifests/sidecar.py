@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +38,25 @@ def sidecar_patch(sidecar: Sidecar) -> dict[str, Any]:
     return {"spec": {"template": {"spec": spec}}}
 
 
+def sidecar_command(sidecar: Sidecar) -> str:
+    """The command line that adds it."""
+    return patch_command(sidecar.deployment, sidecar.namespace, sidecar_patch(sidecar))
+
+
+def removal_command(deployment: str, namespace: str, *, shared: bool = False) -> str:
+    """The command line that takes it away again. ``shared``: the pods shared their processes before, too."""
+    spec: dict[str, Any] = {"containers": [{"name": CONTAINER, "$patch": "delete"}]}
+    if not shared:
+        spec["shareProcessNamespace"] = None
+    return patch_command(deployment, namespace, {"spec": {"template": {"spec": spec}}})
+
+
+def patch_command(deployment: str, namespace: str, patch: Mapping[str, Any]) -> str:
+    """The command line of a strategic merge patch; whatever stands in the patch is one word of it."""
+    text = json.dumps(patch).replace("'", "\\u0027")
+    return f"kubectl patch deployment {deployment} -n {namespace} --type strategic -p '{text}'"
+
+
 def with_sidecar(deployment: Mapping[str, Any], sidecar: Sidecar) -> dict[str, Any]:
     """The whole Deployment as it would be, the patch merged into a copy of ``deployment`` (JSON data)."""
     template = deployment["spec"]["template"]
@@ -46,16 +66,22 @@ def with_sidecar(deployment: Mapping[str, Any], sidecar: Sidecar) -> dict[str, A
     return {**deployment, "spec": {**deployment["spec"], "template": {**template, "spec": pod}}}
 
 
+def _prefix(image: str) -> str:
+    """How the variables of the program in that image begin: Beyla's have its own name."""
+    return "BEYLA" if image.rpartition("/")[2].startswith("beyla") else "OTEL_EBPF"
+
+
 def _container(sidecar: Sidecar) -> k.Container:
-    env = {"OTEL_EBPF_OPEN_PORT": sidecar.open_port}
+    prefix = _prefix(sidecar.image)
+    env = {f"{prefix}_OPEN_PORT": sidecar.open_port}
     ports: tuple[k.ContainerPort, ...] = ()
     if sidecar.otlp_endpoint is not None:
         env["OTEL_EXPORTER_OTLP_ENDPOINT"] = sidecar.otlp_endpoint
     if sidecar.prometheus_port is not None:
-        env["OTEL_EBPF_PROMETHEUS_PORT"] = str(sidecar.prometheus_port)
+        env[f"{prefix}_PROMETHEUS_PORT"] = str(sidecar.prometheus_port)
         ports = (k.ContainerPort(name="obi-metrics", container_port=sidecar.prometheus_port),)
     if not ports and sidecar.otlp_endpoint is None:
-        env["OTEL_EBPF_TRACE_PRINTER"] = "text"
+        env[f"{prefix}_TRACE_PRINTER"] = "text"
     host_ip = k.EnvVar(name="HOST_IP", value_from=k.ValueFrom(field_ref=k.FieldRef(field_path="status.hostIP")))
     security = k.SecurityContext(
         run_as_user=0,

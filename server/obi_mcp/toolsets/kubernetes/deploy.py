@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from obi_mcp.config import Settings
@@ -66,7 +65,11 @@ def undeploy_spec(plans: Plans) -> ToolSpec:
     async def run(services: Services, call: ToolCall) -> ToolResult:
         return await plan_or_carry_out(plans, UNDEPLOY, services, call, _plan_removal)
 
-    own: dict[str, Schema] = {**PLACE, "name": {"type": "string", "maxLength": 63, "default": "obi"}}
+    own: dict[str, Schema] = {
+        **PLACE,
+        "name": {"type": "string", "maxLength": 63, "default": "obi"},
+        "deployment": {"type": "string", "maxLength": 253, "description": "For a sidecar."},
+    }
     return ToolSpec(
         name=UNDEPLOY,
         title="Remove an OBI deployment",
@@ -104,7 +107,7 @@ async def _plan_deployment(services: Services, call: ToolCall) -> Plan | ToolRes
 
 
 async def _plan_sidecar(services: Services, call: ToolCall) -> Plan:
-    from obi_mcp.obi.manifests.sidecar import sidecar_patch
+    from obi_mcp.obi.manifests.sidecar import removal_command, sidecar_command
 
     place = Place.of(DEPLOY, call)
     given = call.arguments
@@ -115,17 +118,21 @@ async def _plan_sidecar(services: Services, call: ToolCall) -> Plan:
             )
     sidecar = requested_sidecar(given)
     target = Target("Deployment", sidecar.deployment, sidecar.namespace)
-    patch = json.dumps(sidecar_patch(sidecar))
-    command = f"kubectl patch {target.words} --type strategic -p '{patch}'"
     live = await look_up(services, place, target)
+    pod = live["spec"]["template"]["spec"] if live is not None else {}
     generations = {target: int(live["metadata"].get("generation", 0)) if live is not None else 0}
-    undo = (Undo(f"kubectl rollout undo {target.words}"),)
-    return await make_plan(services, place, [Step(command, (target,), undo=undo, generations=generations)])
+    shared = bool(pod.get("shareProcessNamespace"))
+    undo = (Undo(removal_command(sidecar.deployment, sidecar.namespace, shared=shared)),)
+    step = Step(sidecar_command(sidecar), (target,), undo=undo, generations=generations)
+    return await make_plan(services, place, [step], watched=target)
 
 
 async def _plan_removal(services: Services, call: ToolCall) -> Plan | ToolResult:
     place = Place.of(UNDEPLOY, call)
     namespace = place.namespace or services.settings.scope.default_namespace
+    if "deployment" in call.arguments:
+        target = Target("Deployment", name(call.arguments["deployment"], "deployment"), namespace)
+        return await _plan_sidecar_removal(services, place, target)
     label = name(call.arguments.get("name", "obi"), "name")
     mark = f"app.kubernetes.io/part-of=obi,app.kubernetes.io/managed-by={MANAGED_BY},app.kubernetes.io/instance={label}"
     targets: list[Target] = []
@@ -139,6 +146,20 @@ async def _plan_removal(services: Services, call: ToolCall) -> Plan | ToolResult
     steps = [Step(f"kubectl delete {target.words}", (target,)) for target in targets]
     stays = f"the namespace {namespace} stays, and whatever is in it that obi_k8s_deploy did not make"
     return await make_plan(services, place, steps, warnings=[stays])
+
+
+async def _plan_sidecar_removal(services: Services, place: Place, target: Target) -> Plan | ToolResult:
+    """Takes OBI's container away from the others."""
+    from obi_mcp.obi.manifests.sidecar import CONTAINER, removal_command
+
+    live = await look_up(services, place, target)
+    pod = live["spec"]["template"]["spec"] if live is not None else {}
+    if not any(container.get("name") == CONTAINER for container in pod.get("containers") or ()):
+        text = f"{target} has no container {CONTAINER}"
+        return ToolResult({"plan_id": "", "changes": [], "applied": False}, text)
+    command = removal_command(target.name, str(target.namespace))
+    stays = "the Deployment stays, with its own containers; their pods restart"
+    return await make_plan(services, place, [Step(command, (target,))], warnings=[stays], watched=target)
 
 
 def _kept(services: Services, befores: Mapping[Target, Object | None]) -> list[str]:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import TYPE_CHECKING, Any
 
 from obi_mcp.config import Settings
-from obi_mcp.errors import InvalidArgument, InvalidDocument
+from obi_mcp.enforcer.model import Call
+from obi_mcp.errors import Denied, InvalidArgument, InvalidDocument
 from obi_mcp.obi.capabilities import Feature, needed
 from obi_mcp.obi.config import validate
 from obi_mcp.obi.manifests.install import REPOSITORY, VERSION, Environment, Format, Install
 from obi_mcp.policy.yaml_writer import to_yaml
 from obi_mcp.toolsets.base import SHARED, Schema, Services, ToolCall, ToolResult, ToolSpec
+from obi_mcp.toolsets.kubernetes.objects import list_of
 from obi_mcp.toolsets.kubernetes.place import name
 from obi_mcp.toolsets.kubernetes.schema import arguments, result
 
@@ -26,7 +28,7 @@ DAEMONSET = "obi_k8s_generate_daemonset"
 SIDECAR = "obi_k8s_generate_sidecar"
 MAX_CONFIG = 262_144
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-_PORTS = re.compile(r"\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*")
+_PORTS = re.compile(r"[0-9]{1,5}(-[0-9]{1,5})?(,[0-9]{1,5}(-[0-9]{1,5})?)*")
 _TEXT: Schema = {"type": "string", "maxLength": 512}
 _PORT: Schema = {"type": "integer", "minimum": 1, "maximum": 65535}
 
@@ -105,6 +107,7 @@ def sidecar_spec(settings: Settings) -> ToolSpec:
 
 
 async def _run_daemonset(services: Services, call: ToolCall) -> ToolResult:
+    from obi_mcp.obi.manifests.kinds import body_of
     from obi_mcp.obi.manifests.objects import installed_objects
     from obi_mcp.obi.manifests.render import PLACEHOLDER, render
 
@@ -112,27 +115,38 @@ async def _run_daemonset(services: Services, call: ToolCall) -> ToolResult:
     install = requested_install(services, given)
     notes = judged(install)
     form = Format(given.get("format", "yaml"))
+    objects = installed_objects(install)
+    names = frozenset(thing.metadata.name for thing in objects)
+    document = list_of([body_of(thing) for thing in objects])
+    applied = Call("kubectl apply -f - --dry-run=server", DAEMONSET, stdin=document, caller=call.caller)
+    _refuse_harm(services, applied, install.namespace, names)
     files = render(install, form)
     if form in {Format.ARGOCD, Format.FLUX, Format.HELMRELEASE}:
         notes.append(f"replace {PLACEHOLDER.url} by the repository that holds the folder {PLACEHOLDER.path}/")
     if install.namespace not in services.settings.scope.namespaces:
         notes.append(f"{install.namespace} is not in scope.namespaces: this server would refuse to apply it")
-    return _files(files, notes, [thing.kind for thing in installed_objects(install)])
+    return _files(files, notes, [thing.kind for thing in objects])
 
 
 async def _run_sidecar(services: Services, call: ToolCall) -> ToolResult:
-    from obi_mcp.obi.manifests.sidecar import sidecar_patch
+    from obi_mcp.obi.manifests.sidecar import sidecar_command, sidecar_patch
 
     given = call.arguments
     sidecar = requested_sidecar(given)
     notes = []
     if sidecar.namespace not in services.settings.scope.instrumented_namespaces:
         notes.append(f"{sidecar.namespace} is not in scope.instrumented_namespaces: this server would refuse the patch")
-    patch = sidecar_patch(sidecar)
-    target = f"deployment {sidecar.deployment} -n {sidecar.namespace}"
-    command = f"kubectl patch {target} --type strategic -p '{json.dumps(patch)}'"
-    made = _files({"sidecar-patch.yaml": to_yaml(patch)}, notes, ["Deployment (patch)"])
+    command = sidecar_command(sidecar)
+    _refuse_harm(services, Call(f"{command} --dry-run=server", SIDECAR, caller=call.caller), sidecar.namespace)
+    made = _files({"sidecar-patch.yaml": to_yaml(sidecar_patch(sidecar))}, notes, ["Deployment (patch)"])
     return ToolResult({**made.structured, "command": command}, made.text)
+
+
+def _refuse_harm(services: Services, call: Call, namespace: str, names: AbstractSet[str] = frozenset()) -> None:
+    """Holds what is written down to the policy, wherever it may be put. Raises: Denied."""
+    decision = services.enforcer.explain_elsewhere(call, namespace, names)
+    if not decision.allowed:
+        raise Denied(decision)
 
 
 def requested_install(services: Services, given: Mapping[str, Any]) -> Install:

@@ -11,6 +11,7 @@ from obi_mcp.errors import InvalidArgument
 from obi_mcp.toolsets.base import SHARED, Schema, ToolCall
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
+_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _CONTEXT = re.compile(r"[^\s'\"\\|&;<>$`(){}\[\]*?!#~]{1,253}")
 
 PLACE: dict[str, Schema] = {
@@ -56,6 +57,6 @@ def name(text: str, what: str) -> str:
 
     Raises: InvalidArgument.
     """
-    if not _NAME.fullmatch(text):
+    if not (_NAMESPACE if what == "namespace" else _NAME).fullmatch(text):
         raise InvalidArgument(f"{text[:80]!r} is no {what}", "lower-case letters, digits, '-' and '.'")
     return text
