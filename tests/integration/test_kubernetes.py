@@ -12,6 +12,7 @@ import yaml
 from tests.integration.conftest import Serve, Session
 from tests.sandbox.api import wait_until
 from tests.sandbox.sandbox import Sandbox
+from tests.sandbox.traffic import METRIC
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 
@@ -151,6 +152,30 @@ async def test_metrics_are_those_that_the_agent_counted(serve: Serve, sandbox: S
     assert before <= family["total"] <= after and family["total"] > 0
     assert family["per_node"] == {"real-0": family["total"]}
     assert len(seen["unread"]) == 3 and "connection refused" in seen["unread"][0]["problem"]
+
+
+async def test_a_window_tells_what_was_added_in_it(serve: Serve, sandbox: Sandbox) -> None:
+    async with serve(**TOOLSETS) as session:
+        asking = asyncio.create_task(ask(session, "obi_k8s_aggregate_metrics", metrics=[METRIC], window_s=3))
+        sent = await asyncio.to_thread(sandbox.traffic)
+        seen, text, failed = await asking
+    assert not failed and seen["window"]["seconds"] >= 3 and seen["window"]["from"] < seen["window"]["to"], text
+    (family,) = seen["metrics"]
+    whole = sum(flow.bytes for flow in sandbox.flows())
+    assert sent.body_bytes / 2 < family["total"] <= whole and family["per_second"] > 0
+
+
+async def test_a_log_is_followed_for_a_while(serve: Serve, sandbox: Sandbox) -> None:
+    real = sandbox.real_pod()
+    async with serve(**TOOLSETS) as session:
+        asking = asyncio.create_task(
+            ask(session, "obi_k8s_get_pod_logs", pod=real, tail=1, follow_s=5, limit=1000, grep="network_flow")
+        )
+        await asyncio.to_thread(sandbox.traffic)
+        seen, text, failed = await asking
+        all_of_them, said, wrong = await ask(session, "obi_k8s_logs", follow_s=1, tail=1)
+    assert not failed and len(seen["lines"]) > 1, text  # what came after the one line that was there
+    assert not wrong and all_of_them["pods"] == 4, said
 
 
 async def test_preflight_knows_the_nodes_the_rights_and_what_is_there(serve: Serve) -> None:

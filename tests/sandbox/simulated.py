@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import platform
+import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from tests.sandbox import daemon, network
-from tests.sandbox.api import Api
+from tests.sandbox.api import Api, wait_until
 from tests.sandbox.daemon import Daemon
 from tests.sandbox.instance import Instance
 from tests.sandbox.programs import Programs
 
 LABEL = "type=kwok"
 _STAGES = Path(__file__).resolve().parent / "config" / "stages.yaml"
+_REPLAY = Path(__file__).resolve().parent / "replay.py"
+METRICS_PORT = 9090
+"""What the sandbox's OBI declares."""
 _LEASE_S = 40
 
 
@@ -37,6 +42,22 @@ def start_kwok(instance: Instance, programs: Programs) -> Daemon:
     netns = instance.pods_netns if instance.index is not None else None
     # kwok keeps a directory of its own in the home directory; the instance's state is the better place.
     return daemon.start(instance, "kwok", argv, netns=netns, environment={"HOME": str(instance.state)})
+
+
+def start_replay(instance: Instance, default: Path, others: Mapping[str, str] | None = None) -> Daemon:
+    """Let every simulated pod on the host network answer with recorded metrics, and wait until it does. ``others``: by
+    address another file, or ``silence``. See replay.py."""
+    words = [f"{address}={text}" for address, text in (others or {}).items()]
+    argv = (sys.executable, _REPLAY, str(METRICS_PORT), default, *words)
+    started = daemon.start(instance, "replay", argv, netns=instance.pods_netns)
+
+    def listening() -> bool:
+        return "listening" in instance.log("replay").read_text(encoding="utf-8")
+
+    wait_until(
+        "recorded metrics are replayed", listening, within_s=30, check=lambda: daemon.require_alive(instance, [started])
+    )
+    return started
 
 
 def node_address(instance: Instance, number: int) -> str:

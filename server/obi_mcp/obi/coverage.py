@@ -19,6 +19,7 @@ State = Literal["healthy", "unhealthy", "uncovered"]
 
 ARCHITECTURES = frozenset({"amd64", "arm64"})
 """What OBI's images are built for. Source: doc."""
+_ARCHITECTURE_LABELS = frozenset({"kubernetes.io/arch", "beta.kubernetes.io/arch"})
 _KERNEL = re.compile(r"(\d+)\.(\d+)")
 # Every pod of a DaemonSet gets these from its controller.
 _TOLERATED_BY_ALL = frozenset(
@@ -131,6 +132,9 @@ def _not_scheduled(workload: Object, node: Object, said: Sequence[str]) -> tuple
     pod = _at(workload, "spec", "template", "spec") or {}
     labels = _at(node, "metadata", "labels") or {}
     for key, value in (pod.get("nodeSelector") or {}).items():
+        if labels.get(key) != value and key in _ARCHITECTURE_LABELS:
+            why = f"the architecture {labels.get(key)} is not the one that the node selector wants ({key}={value})"
+            return why, "leave it so where the image is not built for it, or change spec.nodeSelector"
         if labels.get(key) != value:
             return (
                 f"the node selector wants {key}={value}, the node has {labels.get(key)!r}",

@@ -63,7 +63,9 @@ def not_placed(pod: Object) -> tuple[str, str] | None:
 
 def not_created(said: str) -> tuple[str, str]:
     """Why the controller could not make a pod, from its event's message, and what to do."""
-    words = re.sub(r'^Error creating: (?:pods? "[^"]*" is forbidden: )?', "", said.strip())
+    words = re.sub(
+        r'^(?:\(combined from similar events\): )?Error creating: (?:pods? "[^"]*" is forbidden: )?', "", said.strip()
+    )
     return f"no pod could be made: {words}", _step(said, _CREATIONS) or "do what the message asks for"
 
 

@@ -161,6 +161,11 @@ def test_a_pod_that_is_made_for_a_node_and_not_there_has_the_schedulers_reason(
             "quota raised",
         ),
         (
+            '(combined from similar events): Error creating: pods "obi-x" is forbidden: exceeded quota: none, used: 0',
+            "no pod could be made: exceeded quota: none, used: 0",
+            "quota raised",
+        ),
+        (
             'Error creating: pods "obi-x7k2p" is forbidden: violates PodSecurity "baseline:latest": privileged',
             'violates PodSecurity "baseline:latest": privileged',
             "pod-security.kubernetes.io/enforce=privileged",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from typing import Any
 
 from obi_mcp.errors import Denied, InvalidArgument, ObiMcpError, ProgramFailed
@@ -21,6 +22,7 @@ MAX_ERRORS = 5
 """Pods whose last error is looked for in their logs."""
 TAIL = 100
 MAX_LINE = 500
+NAMED_AT_MOST = 5
 _QUOTA = ("hard", "used")
 
 
@@ -150,7 +152,7 @@ def _text(seen: Survey, structured: dict[str, Any]) -> str:
             f"{row['namespace']}/{row['name']} {row['image']}: {row['covered']}/{seen.nodes} nodes covered, "
             f"{row['healthy']} healthy, {row['ready']}/{row['desired']} pods ready"
         )
-        lines += [f"  without OBI: {entry['node']}: {entry['why']}" for entry in row["uncovered"][:20]]
+        lines += _without(row["uncovered"])
         lines.append(f"  usage: {_usage_text(row['usage'])}")
     for cache in structured.get("k8s_caches", ()):
         lines.append(f"k8s-cache {cache['namespace']}/{cache['name']}: {cache['ready']}/{cache['desired']} pods ready")
@@ -162,6 +164,18 @@ def _text(seen: Survey, structured: dict[str, Any]) -> str:
     if len(structured["pods"]) > 20 or "next_cursor" in structured:
         lines.append("  … more pods in structuredContent.pods")
     return "\n".join(lines)
+
+
+def _without(uncovered: list[dict[str, str]]) -> list[str]:
+    """A line for each reason, with the first of its nodes."""
+    nodes: dict[str, list[str]] = defaultdict(list)
+    for entry in uncovered:
+        nodes[entry["why"]].append(entry["node"])
+    lines = []
+    for why, names in nodes.items():
+        more = f" and {len(names) - NAMED_AT_MOST} more" if len(names) > NAMED_AT_MOST else ""
+        lines.append(f"  without OBI: {', '.join(names[:NAMED_AT_MOST])}{more}: {why}")
+    return lines[:20]
 
 
 def _usage_text(used: dict[str, Any]) -> str:
