@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
@@ -19,17 +19,19 @@ from obi_mcp.enforcer.concerned import Concerned, ReleaseView, Seal
 from obi_mcp.enforcer.enforcer import Enforcer
 from obi_mcp.enforcer.model import Answer, Call
 from obi_mcp.enforcer.upgrades import Upgrades
-from obi_mcp.errors import Denied, NotFound, ObiMcpError
+from obi_mcp.errors import CallTimeout, ClusterUnreachable, Conflict, Denied, NotFound, ObiMcpError
 from obi_mcp.policy.chart_remote import RemoteChart
 from obi_mcp.policy.model import Access, Decision
 from obi_mcp.policy.release import Release, read_objects
 from obi_mcp.redact import Redactor
 from obi_mcp.toolsets.base import ToolCall
+from obi_mcp.toolsets.helm.carry_out import carry_out_release
 from obi_mcp.toolsets.helm.change import rollback_spec
-from obi_mcp.toolsets.helm.plan import _drift, hooks_of
+from obi_mcp.toolsets.helm.plan import ReleasePlan, _drift, hooks_of
 from obi_mcp.toolsets.helm.release import chart_words, state_named
 from obi_mcp.toolsets.kubernetes.objects import Target
-from obi_mcp.toolsets.kubernetes.plan import Plans
+from obi_mcp.toolsets.kubernetes.place import Place
+from obi_mcp.toolsets.kubernetes.plan import Plans, Step
 
 pytestmark = pytest.mark.anyio
 
@@ -146,6 +148,90 @@ async def test_the_road_rolls_nobody_elses_upgrade_back(tmp_path: Path) -> None:
         audit.close()
 
 
+# --- a plan that fails ---
+
+
+def _answer(text: str, view: ReleaseView) -> Answer:
+    return replace(ANSWER, stdout=text, release=view)
+
+
+STORED = "helm get metadata obi -n observability -o json"
+RUN: dict[str, str] = {
+    "install": "helm install obi obi -n observability",
+    "upgrade": UPGRADE,
+    "rollback": "helm rollback obi 1 -n observability",
+    "uninstall": "helm uninstall obi -n observability",
+}
+FAILED = replace(ANSWER, exit_code=1, stdout="", stderr="Error: it did not work")
+WELL = replace(ANSWER, stdout="done")
+GONE = ClusterUnreachable("no API server answered helm")
+REMOVE, BACK = "helm uninstall obi -n observability", "helm rollback obi 4 -n observability"
+
+
+def at(revision: int, status: str) -> Answer:
+    return _answer("{}", ReleaseView(Seal(revision), release(revision, status=status), None, None))
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A command of helm's that fails, what is stored then, and what comes of taking it back."""
+
+    verb: str
+    said: Answer | ObiMcpError
+    stored: Answer | ObiMcpError
+    back: Answer | ObiMcpError = WELL
+    taken_back: tuple[str, ...] = ()
+    left: str = ""
+
+
+FAILURES = [
+    Failure("upgrade", FAILED, at(4, "deployed")),
+    Failure("upgrade", FAILED, at(5, "failed"), taken_back=(BACK,)),
+    Failure("upgrade", CallTimeout("it took too long"), at(5, "pending-upgrade"), taken_back=(BACK,)),
+    Failure(
+        "upgrade", FAILED, at(5, "failed"), back=FAILED, left=f"{BACK}  # the release is at revision 5, failed; Error"
+    ),
+    Failure("upgrade", FAILED, at(6, "deployed"), left="which is somebody else's"),
+    Failure("upgrade", GONE, GONE, left=f"{BACK}  # how far helm came is not known"),
+    Failure("rollback", FAILED, at(5, "failed"), taken_back=(BACK,)),
+    Failure("install", FAILED, NotFound("obi", "observability")),
+    Failure("install", FAILED, at(1, "failed"), taken_back=(REMOVE,)),
+    Failure("install", FAILED, at(1, "failed"), back=Denied(decided("helm rollback obi 4 -n shop")), left=REMOVE),
+    Failure("uninstall", FAILED, at(4, "deployed")),
+    Failure("uninstall", FAILED, at(4, "uninstalling"), left=REMOVE),
+    Failure("uninstall", FAILED, NotFound("obi", "observability")),
+]
+
+
+def release_plan_of(verb: str) -> ReleasePlan:
+    place = Place("obi_helm_test", "test", None, "observability")
+    seal = Seal(0 if verb == "install" else 4)
+    step = Step(RUN[verb], ())
+    return ReleasePlan("id", "obi_helm_test", place, (step,), {}, (), verb=cast(Any, verb), release="obi", seal=seal)
+
+
+@pytest.mark.parametrize("case", FAILURES, ids=lambda case: f"{case.verb}-{case.left or case.taken_back}")
+async def test_what_a_failure_leaves_follows_from_what_helm_stored(case: Failure) -> None:
+    road = RecordedRoad()
+    road.answers |= {BACK: case.back, REMOVE: case.back, STORED: case.stored, RUN[case.verb]: case.said}
+    outcome = await carry_out_release(services(road), release_plan_of(case.verb), None, wait_s=0.01)
+    assert outcome.problem and outcome.taken_back == case.taken_back, outcome
+    assert len(outcome.left) == bool(case.left) and case.left in "".join(outcome.left), outcome
+    ran = [call.command for call in road.calls if call.command in {BACK, REMOVE} - {RUN[case.verb]}]
+    assert bool(ran) == bool(case.taken_back or case.back is not WELL)
+
+
+@pytest.mark.parametrize("refusal", [Conflict("it has changed"), Denied(decided("helm rollback obi 4 -n shop"))])
+async def test_what_was_refused_takes_nothing_back(refusal: ObiMcpError) -> None:
+    """Somebody else's upgrade made the revision that is there now."""
+    road = RecordedRoad()
+    road.answers |= {UPGRADE: refusal, STORED: at(5, "deployed")}
+    with pytest.raises(type(refusal)):
+        await carry_out_release(services(road), release_plan_of("upgrade"), None, wait_s=0.01)
+    (ran,) = road.calls
+    assert ran.command == UPGRADE and ran.expects == Seal(4)
+
+
 # --- what is fetched ---
 
 REMOTE = RemoteChart("otel", "obi", "0.2.0", "https://charts.example.com")
@@ -206,8 +292,8 @@ def test_the_hooks_of_a_command_are_those_that_it_runs() -> None:
     (hook,) = read_objects(HOOKED)
     made = replace(release(), hooks=(hook,))
     named = "ConfigMap before (obi/templates/a.yaml)"
-    assert hooks_of(made, "install") == [{"hook": named, "event": "pre-install"}]
-    assert hooks_of(made, "upgrade") == [{"hook": named, "event": "post-upgrade"}]
+    assert hooks_of(made, "install") == [f"pre-install {named}"]
+    assert hooks_of(made, "upgrade") == [f"post-upgrade {named}"]
     assert hooks_of(made, "rollback") == hooks_of(made, "uninstall") == hooks_of(None, "install") == []
 
 
@@ -266,7 +352,3 @@ async def test_the_way_back_leads_to_the_last_good_revision(rows: list[tuple[str
         return
     plan = await spec.run(services(road), ToolCall({}, "test"))
     assert plan.structured["commands"] == [f"helm rollback obi {revision} -n observability"]
-
-
-def _answer(text: str, view: ReleaseView) -> Answer:
-    return replace(ANSWER, stdout=text, release=view)

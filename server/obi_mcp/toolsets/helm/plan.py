@@ -64,7 +64,7 @@ async def release_plan(
     state = {target: state_of(body) for target, body in lives.items()}
     workloads = tuple(t for t in news if t.kind in WORKLOADS and _template(olds.get(t)) != _template(news[t]))
     bound = [place.context, step.command, step.stdin, asdict(view.seal), [[str(t), s] for t, s in state.items()]]
-    said = [*warnings, *view.warnings, *_drift(olds, news, lives)]
+    said = [*warnings, *_other_version(view), *view.warnings, *_drift(olds, news, lives)]
     if verb in {"upgrade", "rollback"} and all(change.action == "same" for change in changes):
         said.append("no object changes: helm would only write down another revision")
     return ReleasePlan(
@@ -83,28 +83,21 @@ async def release_plan(
     )
 
 
-def hooks_of(release: Release | None, verb: Verb) -> list[dict[str, Any]]:
-    """The hooks of the release that helm runs in that command, in the order of their events."""
-    wanted = [f"{when}-{_EVENTS[verb]}" for when in ("pre", "post")]
-    found = (
-        [(wanted.index(event), item) for item in release.hooks for event in item.events if event in wanted]
-        if (release is not None)
-        else []
-    )
-    rows = sorted(found, key=lambda entry: entry[0])
-    return [{"hook": item.label, "event": wanted[at]} for at, item in rows]
+def hooks_of(release: Release | None, verb: Verb) -> list[str]:
+    """The hooks of the release that helm runs in that command, each with its event, those before it first."""
+    hooks = release.hooks if release is not None else ()
+    events = [f"{when}-{_EVENTS[verb]}" for when in ("pre", "post")]
+    return [f"{event} {item.label}" for event in events for item in hooks if event in item.events]
 
 
 def _more(verb: Verb, view: ReleaseView, workloads: Iterable[Target]) -> dict[str, Any]:
-    hooks = hooks_of(view.before if verb == "uninstall" else view.after, verb)
-    more: dict[str, Any] = {"revision": view.seal.revision, "hooks": hooks}
-    if view.chart is not None:
-        chart = view.chart
+    more: dict[str, Any] = {"revision": view.seal.revision}
+    if (chart := view.chart) is not None:
         more["chart"] = f"{chart.name} {chart.version} ({chart.digest})"
-    if restarts := ", ".join(map(str, workloads)):
+    if hooks := hooks_of(view.before if verb == "uninstall" else view.after, verb):
+        more["hooks"] = hooks
+    if restarts := [str(workload) for workload in workloads]:
         more["restarts"] = restarts
-    if hooks:
-        more["hooks run"] = ", ".join(f"{row['event']} {row['hook']}" for row in hooks)
     return more
 
 
@@ -127,6 +120,13 @@ def _change(
 
 def _template(body: Object | None) -> Any:
     return ((body or {}).get("spec") or {}).get("template")
+
+
+def _other_version(view: ReleaseView) -> list[str]:
+    """A chart of the release's name need not be the one that the release is of."""
+    if view.before is None or view.chart is None or view.before.version == view.chart.version:
+        return []
+    return [f"the release is of {view.before.chart} {view.before.version}, this is {view.chart.version}"]
 
 
 def _drift(

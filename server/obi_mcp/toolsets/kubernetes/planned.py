@@ -144,7 +144,7 @@ def _shown(plan: Plan) -> ToolResult:
         structured["restarts"] = str(plan.watched)
     lines = [f"plan {plan.id}: nothing is written yet; call {plan.tool} again with plan_id to carry it out"]
     lines += [f"warning: {text}" for text in plan.warnings]
-    lines += [f"{name}: {value}" for name, value in plan.more.items() if isinstance(value, str)]
+    lines += [f"{name}: {', '.join(value) if isinstance(value, list) else value}" for name, value in plan.more.items()]
     for change in plan.changes:
         lines.append(f"{change.action} {change.target}")
         if change.diff and change.action == "change":
