@@ -119,7 +119,6 @@ def test_schemas_show_the_limits_and_levels_of_the_settings() -> None:
     limits = Limits(timeout_s=5, max_timeout_s=10, max_bytes=2000, max_max_bytes=4000, max_stdin_bytes=77)
     properties = spec("obi_kubectl", Settings(access=Access.NON_DESTRUCTIVE, limits=limits)).input_schema["properties"]
     assert properties["access"]["enum"] == ["read-only", "non-destructive"]
-    assert properties["access"]["default"] == "non-destructive"
     assert (properties["timeout_s"]["default"], properties["timeout_s"]["maximum"]) == (5, 10)
     assert (properties["max_bytes"]["default"], properties["max_bytes"]["maximum"]) == (2000, 4000)
     assert properties["stdin"]["maxLength"] == 77

@@ -32,7 +32,10 @@ SHARED = {
     "access": "A lower access level for this call.",
     "timeout_s": "Seconds until the command is ended.",
     "max_bytes": "Bytes of output; more is cut, and the answer says so.",
+    "plan_id": "Carries that plan out, and stands alone but for wait_s.",
     "wait_s": "Seconds that the rollout may take.",
+    "level": "That level and worse.",
+    "grep": "Literal text.",
 }
 """Arguments that mean the same in every tool: the server's instructions explain them once."""
 

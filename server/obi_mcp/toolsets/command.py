@@ -182,7 +182,6 @@ def _access(settings: Settings) -> Schema:
         "type": "string",
         "description": SHARED["access"],
         "enum": [level.label for level in Access if level <= settings.access],
-        "default": settings.access.label,
     }
 
 

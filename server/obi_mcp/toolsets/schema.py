@@ -28,7 +28,6 @@ EXPLANATION: Schema = {
         "rule": _MAYBE_TEXT,
         "reason": _TEXT,
         "hint": _MAYBE_TEXT,
-        "pipeline": _LIST,
         "checks": _LIST,
     },
 }

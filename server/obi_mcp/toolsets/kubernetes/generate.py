@@ -35,7 +35,6 @@ _PORT: Schema = {"type": "integer", "minimum": 1, "maximum": 65535}
 FEATURES: Schema = {
     "type": "array",
     "items": {"type": "string"},
-    "default": ["application"],
     "description": "As in obi_k8s_generate_daemonset.",
 }
 INSTALL: dict[str, Schema] = {

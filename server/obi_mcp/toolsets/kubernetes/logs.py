@@ -10,7 +10,7 @@ from obi_mcp.enforcer.reading import LogReading, PodLog
 from obi_mcp.errors import InvalidArgument
 from obi_mcp.obi.log_lines import LEVELS, LogRecord, parse_line, severity
 from obi_mcp.obi.log_merge import LastLines, Patterns
-from obi_mcp.toolsets.base import Schema, Services, ToolCall, ToolResult, ToolSpec
+from obi_mcp.toolsets.base import SHARED, Schema, Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.kubernetes.place import PLACE, Place, name
 from obi_mcp.toolsets.kubernetes.schema import arguments, result
 
@@ -30,8 +30,8 @@ _SINCE = re.compile(r"(?:[0-9]{1,6}(?:ms|s|m|h)){1,3}")
 _FILTER: dict[str, Schema] = {
     "tail": {"type": "integer", "minimum": 1, "maximum": MAX_TAIL, "default": DEFAULT_TAIL, "description": "Per pod."},
     "since": {"type": "string", "maxLength": 24, "description": "15m"},
-    "level": {"type": "string", "enum": list(LEVELS), "description": "And worse."},
-    "grep": {"type": "string", "maxLength": 200, "description": "Literal text."},
+    "level": {"type": "string", "enum": list(LEVELS), "description": SHARED["level"]},
+    "grep": {"type": "string", "maxLength": 200, "description": SHARED["grep"]},
     "limit": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
     "follow_s": {"type": "integer", "minimum": 1, "maximum": MAX_FOLLOW_S, "description": "And what comes in it."},
 }

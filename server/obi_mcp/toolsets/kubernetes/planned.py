@@ -21,7 +21,7 @@ MAX_CHANGED = 10
 """Changed lines of one object that a person is shown who has to confirm."""
 MAX_WAIT_S = 900
 SECOND_CALL: dict[str, Schema] = {
-    "plan_id": {"type": "string", "maxLength": 64, "description": "Carries it out; alone."},
+    "plan_id": {"type": "string", "maxLength": 64, "description": SHARED["plan_id"]},
     "wait_s": {
         "type": "integer",
         "minimum": 1,

@@ -10,7 +10,7 @@ from obi_mcp import __version__
 from obi_mcp.config import Settings
 from obi_mcp.obi.log_lines import LEVELS
 from obi_mcp.policy.model import Access
-from obi_mcp.toolsets.base import Schema, Services, ToolSpec
+from obi_mcp.toolsets.base import SHARED, Schema, Services, ToolSpec
 from obi_mcp.toolsets.local import configuration, deploy, ending, looking
 from obi_mcp.toolsets.local.desk import MAX_CONFIG, audited
 
@@ -171,10 +171,10 @@ def _logs() -> ToolSpec:
         title="Log of OBI on this host",
         description="The last lines of OBI's log on this host as records, flows and spans in it.",
         input_schema=_takes(
-            level={"type": "string", "enum": [level.lower() for level in LEVELS], "description": "And worse"},
+            level={"type": "string", "enum": [level.lower() for level in LEVELS], "description": SHARED["level"]},
             kind={"type": "string", "enum": ["log", "flow", "span", "other"], "description": "Only these"},
             since=_text("Like 15m, or a time"),
-            grep=_text("Literal text", minLength=1, maxLength=200),
+            grep=_text(SHARED["grep"], minLength=1, maxLength=200),
             tail={"type": "integer", "minimum": 1, "maximum": looking.MOST, "default": 50, "description": "Lines"},
         ),
         output_schema=_gives(records="array", more="boolean"),
