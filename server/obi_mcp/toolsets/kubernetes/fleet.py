@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from obi_mcp.errors import InvalidArgument, ObiMcpError
+from obi_mcp.errors import CallTimeout, InvalidArgument, ObiMcpError
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.kubernetes.place import PLACE, Place
 from obi_mcp.toolsets.kubernetes.schema import arguments, result
@@ -75,7 +75,7 @@ async def _cluster(services: Services, call: ToolCall, context: str, timeout_s: 
         async with asyncio.timeout(timeout_s):
             seen = await survey(services, place)
     except TimeoutError:
-        return {"context": context, "problem": f"no answer within {timeout_s} s"}
+        return {"context": context, "problem": f"no answer within {timeout_s} s", "code": CallTimeout.code}
     except ObiMcpError as error:
         return {"context": context, "problem": error.message, "code": error.code}
     return {
