@@ -25,7 +25,11 @@ from obi_mcp.process.channel import Channel, read_object
 
 WATCH_S = 1_800
 """How long one watch may last before the API server ends it; then all of it is decided and proved anew."""
-QUIET_S = WATCH_S + 60.0
+QUIET_S = 300.0
+"""How long a watch may be silent. The API server sends a bookmark about once a minute, so that a longer silence is a
+connection that nobody cut and that leads nowhere."""
+LOG_QUIET_S = 1_800.0
+"""The same for a log, which has no bookmarks: after that all of it is decided and proved anew."""
 MAX_EVENT_BYTES = 4_194_304
 """An object has at most 1.5 MiB (etcd's limit)."""
 _GONE = 410
@@ -147,7 +151,7 @@ async def _events(channel: Channel, path: str) -> AsyncGenerator[Mapping[str, An
 
 async def _growth(channel: Channel, path: str) -> AsyncGenerator[bool, None]:
     yield False
-    async with aclosing(channel.watch(path, quiet_s=QUIET_S)) as pieces:
+    async with aclosing(channel.watch(path, quiet_s=LOG_QUIET_S)) as pieces:
         async for _ in pieces:
             yield True
 
