@@ -218,6 +218,8 @@ def test_status_and_logs_are_the_tools_own_calls() -> None:
         },
     )
     road.readings[PODS] = Reading((), NARROWED)
+    for kind in ("deployments", "pods.metrics.k8s.io"):
+        road.readings[SETS.replace("daemonsets", kind)] = Reading((), NARROWED)
 
     async def use(client: Client) -> None:
         status = json.loads(await text_of(client, "obi://k8s/b/obi/status"))
