@@ -11,6 +11,7 @@ import pytest
 import yaml
 from tests.integration.conftest import Serve, Session
 from tests.sandbox.api import wait_until
+from tests.sandbox.archive import OBI_IMAGE
 from tests.sandbox.sandbox import Sandbox
 from tests.sandbox.traffic import METRIC
 
@@ -176,6 +177,75 @@ async def test_a_log_is_followed_for_a_while(serve: Serve, sandbox: Sandbox) -> 
         all_of_them, said, wrong = await ask(session, "obi_k8s_logs", follow_s=1, tail=1)
     assert not failed and len(seen["lines"]) > 1, text  # what came after the one line that was there
     assert not wrong and all_of_them["pods"] == 4, said
+
+
+CRASHES = {
+    # Misspelt, so that OBI finds nothing to do; it ends with an error.
+    "misspelt": ("netwrok: {enable: true}\nprometheus_export: {port: 9190}\n", "no-feature"),
+    # The port of the sandbox's own OBI, on the same node; it ends as if all were well.
+    "port-taken": (
+        "network: {enable: true, source: socket_filter, agent_ip: 127.0.0.1}\nprometheus_export: {port: 9090}\n",
+        "port",
+    ),
+}
+
+
+def crashing(name: str, config: str, node: str) -> list[tuple[str, dict[str, Any]]]:
+    """A real agent that ends by itself: its config map and its DaemonSet, by the collections that they go to."""
+    labels = {"app.kubernetes.io/part-of": "obi", "app.kubernetes.io/instance": "obi", "app.kubernetes.io/name": name}
+    metadata = {"name": name, "labels": labels}
+    container = {
+        "name": "obi",
+        "image": OBI_IMAGE,
+        "imagePullPolicy": "IfNotPresent",
+        "args": ["-config", "/etc/obi/config.yml"],
+        "securityContext": {"privileged": True},
+        "volumeMounts": [{"name": "config", "mountPath": "/etc/obi"}],
+    }
+    spec = {
+        "nodeSelector": {"kubernetes.io/hostname": node},
+        "hostNetwork": True,
+        "hostPID": True,
+        "containers": [container],
+        "volumes": [{"name": "config", "configMap": {"name": name}}],
+    }
+    body = {"selector": {"matchLabels": labels}, "template": {"metadata": {"labels": labels}, "spec": spec}}
+    return [
+        ("/api/v1/namespaces/obi-system/configmaps", {"metadata": metadata, "data": {"config.yml": config}}),
+        ("/apis/apps/v1/namespaces/obi-system/daemonsets", {"metadata": metadata, "spec": body}),
+    ]
+
+
+async def test_a_real_agent_that_ends_is_explained_from_its_last_lines(serve: Serve, sandbox: Sandbox) -> None:
+    node = sandbox.facts["nodes"]["real"]
+    if node is None:
+        pytest.skip("; ".join(sandbox.facts["left_out"]))
+    space = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "obi-system"}}
+    sandbox.api.post("/api/v1/namespaces", space).require("a namespace")
+    try:
+        for name, (config, _) in CRASHES.items():
+            for path, body in crashing(name, config, node):
+                sandbox.api.post(path, body).require(f"create {name}")
+
+        def ended() -> bool:
+            pods = sandbox.api.pods("obi-system")
+            counts = [one.get("restartCount", 0) for pod in pods for one in pod["status"].get("containerStatuses", ())]
+            return len(counts) == len(CRASHES) and all(counts)
+
+        await asyncio.to_thread(wait_until, "both agents have ended and were started again", ended, within_s=90)
+        async with serve(**TOOLSETS) as session:
+            seen, text, _ = await ask(session, "obi_k8s_verify_deployment", namespace="obi-system")
+            status, said, _ = await ask(session, "obi_k8s_status", namespace="obi-system")
+    finally:
+        sandbox.api.request("DELETE", "/api/v1/namespaces/obi-system")
+        until_namespaces_are_settled(sandbox)
+    found = {finding["id"]: finding for finding in seen["findings"]}
+    for name, (_, symptom) in CRASHES.items():
+        assert f"crash.{symptom}" in found, text
+        finding = found[f"crash.{symptom}"]
+        assert finding["what"].startswith(f"{name}-") and "ended and was started again" in finding["what"], text
+        assert finding["evidence"] and finding["next_step"]
+    assert not seen["healthy"] and all(pod["restarts"] for pod in status["pods"]), said
 
 
 async def test_preflight_knows_the_nodes_the_rights_and_what_is_there(serve: Serve) -> None:

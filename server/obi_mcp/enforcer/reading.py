@@ -23,6 +23,8 @@ from obi_mcp.policy.projection import PROJECTIONS
 from obi_mcp.redact import Redactor, strip_controls
 
 MAX_LOGS_IN_FLIGHT = 16
+# What the kubelet writes in a log's place, with status 200, when the container has been removed meanwhile.
+_NO_LOG = "unable to retrieve container logs for "
 MAX_LOGS_FOLLOWED = 50
 """Each holds a connection of its own for as long as it is followed."""
 POD_S = 10.0
@@ -298,6 +300,8 @@ async def _log(
         problem = strip_controls(redactor.text(error.message))[0]
         return PodLog(pod.name, namespace, container, node, problem=problem)
     text = strip_controls(redactor.data(bytes(kept)).decode("utf-8", "replace"))[0]
+    if text.startswith(_NO_LOG):
+        return PodLog(pod.name, namespace, container, node, problem=f"the kubelet no longer has it: {text.strip()}")
     return PodLog(pod.name, namespace, container, node, text, cut=len(kept) >= MAX_LOG_BYTES)
 
 

@@ -135,6 +135,8 @@ def _not_scheduled(workload: Object, node: Object, said: Sequence[str]) -> tuple
         if labels.get(key) != value and key in _ARCHITECTURE_LABELS:
             why = f"the architecture {labels.get(key)} is not the one that the node selector wants ({key}={value})"
             return why, "leave it so where the image is not built for it, or change spec.nodeSelector"
+        if labels.get(key) != value and key == "kubernetes.io/hostname":
+            return f"the node selector wants the node {value}", "change spec.nodeSelector"
         if labels.get(key) != value:
             return (
                 f"the node selector wants {key}={value}, the node has {labels.get(key)!r}",

@@ -23,6 +23,8 @@ NAME = "obi_k8s_verify_deployment"
 SAMPLE = 5
 """Pods whose log and metrics are looked into: on a thousand nodes the same thing is wrong on many."""
 TAIL = 200
+MAX_REASONS = 30
+"""Why nodes are without OBI: more of them would be the nodes one by one."""
 MEASURED_AT_MOST = 200
 """Pods up to which all are measured against their limits."""
 SMALLEST_LIMIT_MIB = 512
@@ -120,9 +122,14 @@ def _nodes(coverage: tuple[NodeCoverage, ...]) -> list[Finding]:
         named = ", ".join(nodes[:_NAMED_AT_MOST]) + (f" and {len(nodes) - 5} more" if len(nodes) > 5 else "")
         # A taint or a selector that keeps OBI away may be meant; a pod that is there and not well never is.
         severity = Severity.WARNING if state == "uncovered" and podless else Severity.ERROR
-        said = "have no OBI" if state == "uncovered" else "have an OBI that is not well"
-        found.append(Finding(state, severity, f"{len(nodes)} nodes {said}: {why}", named, step))
-    return found
+        said = "no OBI" if state == "uncovered" else "an OBI that is not well"
+        which = "1 node has" if len(nodes) == 1 else f"{len(nodes)} nodes have"
+        found.append(Finding(state, severity, f"{which} {said}: {why}", named, step))
+    if len(found) <= MAX_REASONS:
+        return found
+    rest = f"{len(found) - MAX_REASONS} more reasons for nodes without OBI, or with one that is not well"
+    worst = worst_first(found)
+    return [*worst[:MAX_REASONS], Finding("more", worst[0].severity, rest, "", "obi_k8s_status has each node")]
 
 
 def _pods(workload: Workload) -> list[Finding]:
@@ -221,13 +228,16 @@ async def _last_lines(
 ) -> tuple[str, ...]:
     """What the container said that ended: of the one before, or of this one where it was not started again yet."""
     target = f"{name_of(pod)} -c {crash.container} -n {workload.namespace} --tail={TAIL}"
+    found: tuple[str, ...] = ()
     for previous in (" --previous", "") if crash.count else ("",):
         try:
-            if lines := await _lines(services, place, target + previous):
-                return lines
+            lines = await _lines(services, place, target + previous)
         except ObiMcpError:
-            continue  # the kubelet keeps one ended container, and not for ever
-    return ()
+            continue  # the kubelet keeps one ended container; of one that waits to be started both are the same
+        if symptoms_in(lines):
+            return lines
+        found = found or lines
+    return found
 
 
 async def _lines(services: Services, place: Place, target: str) -> tuple[str, ...]:
