@@ -11,7 +11,8 @@ from collections.abc import Sequence
 from contextlib import suppress
 
 from obi_mcp.enforcer.case import Case, Proved, failed
-from obi_mcp.errors import ProgramFailed
+from obi_mcp.enforcer.failures import raise_for_failure
+from obi_mcp.errors import ClusterUnreachable, ProgramFailed
 from obi_mcp.policy.model import Access, Check, Document
 
 _EVERY_NAMESPACE_HAS = frozenset({("ConfigMap", "kube-root-ca.crt"), ("ServiceAccount", "default")})
@@ -38,6 +39,7 @@ async def make_namespaces(case: Case, check: Check, missing: Sequence[Document])
         )
     case.begin()
     completed = await case.run_own(case.policy.approve_namespaces(case.decision, access=case.access))
+    raise_for_failure(completed, case.head)
     if completed.exit_code != 0:
         said = completed.stderr.decode("utf-8", "replace").strip()[:600]
         raise ProgramFailed(f"the namespace {names[0]} could not be made: {said}")
@@ -46,7 +48,7 @@ async def make_namespaces(case: Case, check: Check, missing: Sequence[Document])
 
 
 async def _take_back(case: Case, names: Sequence[str]) -> None:
-    with suppress(ProgramFailed):  # the caller is told why the rest was refused, which matters more
+    with suppress(ProgramFailed, ClusterUnreachable):  # the caller is told why the rest was refused, which matters more
         await remove_empty(case, names)
 
 
@@ -59,6 +61,7 @@ async def remove_empty(case: Case, names: Sequence[str]) -> tuple[str, ...]:
     if not empty:
         return ()
     completed = await case.run_own(case.policy.approve_removal(case.decision, empty))
+    raise_for_failure(completed, case.head)
     if completed.exit_code:
         said = completed.stderr.decode("utf-8", "replace").strip()[:600]
         raise ProgramFailed(f"the namespace {empty[0]} could not be removed again: {said}")

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from obi_mcp.enforcer.case import Case
-from obi_mcp.enforcer.failures import ChangedSince, changed_since
+from obi_mcp.enforcer.failures import ChangedSince, changed_since, raise_for_failure
 from obi_mcp.errors import ObiMcpError, ProgramFailed
 from obi_mcp.policy.flags import seconds
 from obi_mcp.policy.held import DELETE, Held
@@ -91,6 +91,7 @@ async def _attempt(case: Case, held: Held, pin: Pin) -> ChangedSince | None:
     completed = await case.run_own(approved)
     if completed.exit_code == 0:
         return None
+    raise_for_failure(completed, case.head)
     said = completed.stderr.decode("utf-8", "replace").strip()[:600]
     if "(NotFound)" in said and case.head.value("ignore-not-found") == "true":
         return None

@@ -12,6 +12,7 @@ from obi_mcp.command.model import Command, Flag
 from obi_mcp.enforcer.adoption import adopted
 from obi_mcp.enforcer.afterwards import as_judged
 from obi_mcp.enforcer.case import Case, Difference, Proved, absent, failed, passed
+from obi_mcp.enforcer.failures import raise_for_failure
 from obi_mcp.enforcer.first import make_namespaces, missing_namespaces
 from obi_mcp.enforcer.held import Checked, write_held
 from obi_mcp.enforcer.members import selector_text
@@ -258,6 +259,7 @@ def replace_verb(case: Case, verb: str) -> Command:
 async def dry_run(case: Case, head: Command, stdin: bytes | None) -> tuple[Document, ...]:
     approved = case.policy.derive(case.decision, head.argv(), stdin=stdin, output=Output(head="raw"))
     completed = await case.run_own(approved)
+    raise_for_failure(completed, head)
     if completed.exit_code != 0:
         raise ProgramFailed(
             f"the server-side dry run was refused: {completed.stderr.decode(errors='replace').strip()[:600]}",

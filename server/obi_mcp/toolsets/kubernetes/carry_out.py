@@ -73,7 +73,7 @@ class _Carrying:
     async def step(self, step: Step) -> None:
         """Does one step; one whose answer was lost is looked up, and tried again where nobody else was there."""
         self.begun.append(step)  # before it runs: one that fails may have written a part of its objects
-        if not step.undo:
+        if not step.generations:
             for target in step.targets:
                 before, after = self.plan.befores.get(target), self.plan.afters.get(target)
                 self.pieces.setdefault(target, Piece(target, before, after))
@@ -94,7 +94,7 @@ class _Carrying:
     async def _has_come_about(self, step: Step, error: ObiMcpError) -> bool:
         """Whether everything is as planned all the same. Raises: the error itself where somebody else was there or it
         cannot be told."""
-        if not step.targets or step.undo:
+        if not step.targets or step.generations:
             raise error
         try:
             for piece in map(self.pieces.__getitem__, step.targets):
@@ -131,7 +131,7 @@ class _Carrying:
 
     def taking_back(self) -> TakingBack:
         """What has to be taken back of the steps that have begun."""
-        steps = [step for step in reversed(self.begun) if step.undo]
+        steps = [step for step in reversed(self.begun) if step.undo or step.generations]
         return TakingBack(self.services, self.plan.place, list(self.pieces.values()), steps)
 
 

@@ -159,7 +159,9 @@ async def _plan_sidecar_removal(services: Services, place: Place, target: Target
         return ToolResult({"plan_id": "", "changes": [], "applied": False}, text)
     command = removal_command(target.name, str(target.namespace))
     stays = "the Deployment stays, with its own containers; their pods restart"
-    return await make_plan(services, place, [Step(command, (target,))], warnings=[stays], watched=target)
+    generations = {target: int(live["metadata"].get("generation", 0)) if live is not None else 0}
+    step = Step(command, (target,), generations=generations)
+    return await make_plan(services, place, [step], warnings=[stays], watched=target)
 
 
 def _kept(services: Services, befores: Mapping[Target, Object | None]) -> list[str]:

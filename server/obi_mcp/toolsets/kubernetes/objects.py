@@ -111,7 +111,16 @@ def same(one: Object | None, other: Object | None) -> bool:
     of a Service that was made again the address is another one."""
     if one is None or other is None:
         return one is other
-    return _comparable(one) == _comparable(other) and applied_last(one) == applied_last(other)
+    return _comparable(one) == _comparable(other) and same_note(one, other)
+
+
+def same_note(one: Object, other: Object) -> bool:
+    """Whether the two note the same as applied last. kubectl adds annotations where the document had none."""
+    notes = [applied_last(body) for body in (one, other)]
+    for note in notes:
+        if note is not None and not note["metadata"].get("annotations"):
+            note["metadata"].pop("annotations", None)
+    return notes[0] == notes[1]
 
 
 def same_object(one: Object, other: Object) -> bool:

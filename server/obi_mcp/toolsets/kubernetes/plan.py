@@ -48,8 +48,8 @@ class Step:
     """One write: the command line with its document, and what it writes.
 
     ``dry`` False: the command has no dry run (``rollout restart``), or what it goes into does not exist yet.
-    ``undo``: what takes it back where that is not done object by object: its targets are somebody else's (a sidecar's
-    Deployment), so that not all of them is seen. ``generations``: of these targets, before.
+    ``generations``: of targets that are somebody else's (a sidecar's Deployment), before. Not all of them is seen, so
+    they are not put back as objects: ``undo`` takes back what the step did, where it did it and nobody else after it.
     """
 
     command: str

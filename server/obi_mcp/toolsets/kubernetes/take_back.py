@@ -32,6 +32,7 @@ from obi_mcp.toolsets.kubernetes.objects import (
     look_up,
     normalized,
     same,
+    same_note,
     same_object,
 )
 from obi_mcp.toolsets.kubernetes.place import Place
@@ -90,7 +91,7 @@ class Piece:
 class TakingBack:
     """What is to be taken back. Can be gone on with at any time: it begins with looking.
 
-    ``steps``: those that have an ``undo`` of their own, newest first; it is run first, where the step has written.
+    ``steps``: those into somebody else's objects, newest first; their ``undo`` is run first, where they have written.
     ``taken_back`` and ``left`` are command lines; the second finish by hand what could not be done.
     """
 
@@ -125,7 +126,8 @@ class TakingBack:
                 if piece.state != "as before":
                     self._by_hand(piece, error.message)
             for step in self.steps:
-                self._left |= {undo: f"{undo.command}  # {error.message[:200]}" for undo in step.undo}
+                for undo in step.undo or (Undo(f"# {shown(step.command)} may have been done"),):
+                    self._left[undo] = f"{undo.command}  # {error.message[:200]}"
 
     async def _pass(self, deadline: float) -> bool:
         """One look at everything, and what follows from it. Gives whether anything was written."""
@@ -164,6 +166,8 @@ class TakingBack:
             if piece.state != "as planned":
                 return
             undo = undo_of(piece, live, applied=sent is not None)
+            if undo is None and sent is not None:
+                break
             if undo is None:
                 problem = "it holds a credential, which this server neither shows nor writes"
                 break
@@ -212,6 +216,9 @@ class TakingBack:
             if now != generation + 1:
                 self._left[target] = f"# {target} was changed by somebody else: look at it"
                 return
+        if not step.undo:
+            self._left |= {target: f"# {target}: {shown(step.command)} is not taken back" for target in step.targets}
+            return
         for undo in step.undo:
             try:
                 await run(self.services, self.place, undo.command, undo.stdin)
@@ -245,7 +252,7 @@ def undo_of(piece: Piece, live: Object | None, *, applied: bool) -> Undo | None:
         if target.kind == "Namespace":
             return Undo("kubectl apply -f -", list_of([piece.after])) if piece.after is not None else None
         return Undo(f"kubectl delete {target.words}")
-    if live is not None and target.kind in _PATCHED and applied_last(live) == applied_last(before):
+    if live is not None and target.kind in _PATCHED and same_note(live, before):
         patch = json.dumps(merge_patch(normalized(live), normalized(before))).replace("'", "\\u0027")
         if len(patch) < MAX_PATCH // 2 and REDACTED not in patch:
             return Undo(f"kubectl patch {target.words} --type merge -p '{patch}'")
