@@ -35,7 +35,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning"),
 ]
 PATIENCE_S = 60.0
-STREAMS = 2 * len(DEFAULT_SELECTORS)
+STREAMS = 3 * len(DEFAULT_SELECTORS)
 STATUS = "obi://k8s/current/observability/status"
 Heard = Callable[[str], Awaitable[None]]
 """Waits until the client has been told that a resource has changed."""
@@ -309,7 +309,7 @@ async def test_the_rights_of_the_lowest_level_are_enough(
             await heard(log)
             lines = lines_of(server.audit)
             # Each was opened once, so that these were watches: where only lists are possible, they are made again.
-            assert len({line["command"] for line in lines}) == len(lines) == 7
+            assert len({line["command"] for line in lines}) == len(lines) == STREAMS + 1
             assert {line["error"] for line in lines} == {None}
     finally:
         remove(administrator, made)

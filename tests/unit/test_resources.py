@@ -21,6 +21,7 @@ from obi_mcp.app import ObiServer
 from obi_mcp.audit import AuditLog
 from obi_mcp.config import Audit, Settings
 from obi_mcp.enforcer.effects import EffectRoad
+from obi_mcp.enforcer.model import Call
 from obi_mcp.enforcer.reading import LogReading, PodLog, Reading
 from obi_mcp.enforcer.watching import Contexts
 from obi_mcp.errors import ClusterUnreachable, ConfigError, Denied
@@ -37,7 +38,10 @@ TEXT = "network: {enable: true}\nprometheus_export: {port: 9090}\n"
 STATUS = "obi://k8s/{context}/{namespace}/status"
 LOGS = "obi://k8s/{context}/{namespace}/pods/{pod}/logs"
 HERE = "obi://k8s/current/observability/status"
-PODS, SETS = (f"kubectl get {kind} -n obi -l '{DEFAULT_SELECTORS[0]}' -o json" for kind in ("pods", "daemonsets"))
+PODS, SETS, DEPLOYMENTS = (
+    f"kubectl get {kind} -n obi -l '{DEFAULT_SELECTORS[0]}' -o json" for kind in ("pods", "daemonsets", "deployments")
+)
+PLACE = sorted([PODS, SETS, DEPLOYMENTS])
 
 
 def local_services(directory: Path, settings: Settings = LOCAL, road: RecordedRoad | None = None) -> Services:
@@ -206,24 +210,29 @@ def test_templates_are_what_the_generate_tools_write() -> None:
     with_client("auto", services(RecordedRoad(), CLUSTERS), use)
 
 
+class Empty(RecordedRoad):
+    """A cluster without any of OBI's but what is recorded."""
+
+    async def read(self, call: Call) -> Reading:
+        self.calls.append(call)
+        return await super().read(call) if call.command in self.readings else Reading((), NARROWED)
+
+
 def test_status_and_logs_are_the_tools_own_calls() -> None:
     nodes = {"metadata": {"name": "n"}, "status": {}}
-    road = RecordedRoad(
+    road = Empty(
         known=Contexts("a", ("b",)),
-        readings={"kubectl get nodes -o json": Reading((nodes,), NARROWED), SETS: Reading((), NARROWED)},
+        readings={"kubectl get nodes -o json": Reading((nodes,), NARROWED)},
         log_readings={
             "kubectl logs obi-1 -n obi --tail=100": LogReading(
                 (PodLog("obi-1", "obi", "obi", "n", "time=x level=INFO msg=hello\n"),), NARROWED
             )
         },
     )
-    road.readings[PODS] = Reading((), NARROWED)
-    for kind in ("deployments", "pods.metrics.k8s.io"):
-        road.readings[SETS.replace("daemonsets", kind)] = Reading((), NARROWED)
 
     async def use(client: Client) -> None:
         status = json.loads(await text_of(client, "obi://k8s/b/obi/status"))
-        assert status == {"nodes": 1, "workloads": [], "pods": []}
+        assert (status["nodes"], status["workloads"], status["pods"]) == (1, [], [])
         assert {(call.tool, call.context) for call in road.calls} == {("obi_k8s_status", "b")}
         logs = json.loads(await text_of(client, "obi://k8s/a/obi/pods/obi-1/logs"))
         assert [line["text"] for line in logs["lines"]] == ["time=x level=INFO msg=hello"]
@@ -233,8 +242,9 @@ def test_status_and_logs_are_the_tools_own_calls() -> None:
 
 
 def test_a_refusal_is_the_tools_own_with_code_and_hint() -> None:
-    road = RecordedRoad(readings={"kubectl get nodes -o json": Denied(REFUSED), SETS: Denied(REFUSED)})
-    road.readings[PODS] = Denied(REFUSED)
+    road = RecordedRoad(
+        readings={"kubectl get nodes -o json": Denied(REFUSED), **{command: Denied(REFUSED) for command in PLACE}}
+    )
 
     async def use(client: Client) -> None:
         with pytest.raises(MCPError, match="secrets are never read") as refused:
@@ -267,7 +277,7 @@ def test_the_document_names_every_resource() -> None:
 class Silent(RecordedRoad):
     """A cluster that never answers."""
 
-    async def read(self, call: Any) -> Reading:
+    async def read(self, call: Call) -> Reading:
         self.calls.append(call)
         self.started.set()
         try:
@@ -384,7 +394,7 @@ def test_a_watch_lasts_as_long_as_its_subscriber_of_the_older_generation(leaves:
         await client.subscribe_resource(uri)
         assert await heard.get() == uri  # it stands
         await client.subscribe_resource(same)
-        assert sorted(road.open) == sorted([PODS, SETS])  # once, however many want it
+        assert sorted(road.open) == PLACE  # once, however many want it
         road.streams[PODS].put_nowait(True)
         assert {await heard.get(), await heard.get()} == {uri, same}
         if leaves:
@@ -407,10 +417,10 @@ def test_a_watch_lasts_as_long_as_its_listeners_of_the_newer_generation() -> Non
             assert getattr(await anext(events), "uri", "") == uri
             async with client.listen(resource_subscriptions=[uri, log]) as more:
                 assert getattr(await anext(more), "uri", "") == log
-                assert sorted(road.open) == sorted([PODS, SETS, "kubectl logs obi-1 -n obi"])
+                assert sorted(road.open) == sorted([*PLACE, "kubectl logs obi-1 -n obi"])
                 road.streams["kubectl logs obi-1 -n obi"].put_nowait(True)
                 assert getattr(await anext(more), "uri", "") == log
-            await until(lambda: len(road.open) == 2)
+            await until(lambda: len(road.open) == len(PLACE))
             road.streams[SETS].put_nowait(True)
             assert getattr(await anext(events), "uri", "") == uri
         await until(lambda: not road.open)

@@ -15,11 +15,12 @@ from obi_mcp.resources.spec import SUBSCRIBE, Source
 from obi_mcp.toolsets.base import Services, ToolCall
 from obi_mcp.toolsets.kubernetes.place import Place, name
 
-_KINDS = ("daemonsets", "pods")
+_KINDS = ("daemonsets", "deployments", "pods")
+"""What a status tells of, deployments for the k8s-cache."""
 
 
 async def watched(address: Address, services: Services, caller: str) -> Source:
-    """A resource of a cluster: its OBI's DaemonSets and pods, or the one pod's log.
+    """A resource of a cluster: its OBI's workloads and pods, or the one pod's log.
 
     A place has a stream for each kind and each of the scope's selectors, which no single selector could join.
 

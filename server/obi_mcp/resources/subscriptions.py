@@ -20,7 +20,7 @@ from obi_mcp.resources.spec import Source, Stream
 EVERY_S = 0.5
 """A resource is told of once in this time at most."""
 MAX_SUBSCRIPTIONS = 256
-MAX_STREAMS = 64
+MAX_STREAMS = 128
 
 logger = logging.getLogger("obi_mcp.resources")
 
