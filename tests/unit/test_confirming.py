@@ -21,15 +21,16 @@ from obi_mcp.app import ObiServer
 from obi_mcp.cli import call as call_verb
 from obi_mcp.config import Limits, Settings
 from obi_mcp.enforcer.model import Answer, Call, Progress
-from obi_mcp.errors import Declined, InvalidArgument
+from obi_mcp.errors import Declined, InvalidArgument, ProgramFailed
 from obi_mcp.policy.model import Access, Check, Decision, MembersSpec
 from obi_mcp.toolsets.base import Person, Reply, Services, ToolCall
 from obi_mcp.toolsets.confirming import MAX_LINE, MAX_LINES, question, reach_of
 from obi_mcp.toolsets.kubernetes.carry_out import Outcome
 from obi_mcp.toolsets.kubernetes.objects import Target
 from obi_mcp.toolsets.kubernetes.place import Place
-from obi_mcp.toolsets.kubernetes.plan import Action, Change, Plan, Plans
+from obi_mcp.toolsets.kubernetes.plan import Action, Change, Plan, Plans, Recovery
 from obi_mcp.toolsets.kubernetes.planned import plan_or_carry_out
+from obi_mcp.toolsets.kubernetes.take_back import TakingBack
 
 GENERATIONS = ["legacy", "auto"]
 READ, WRITE, DELETE = "kubectl get pods", "kubectl apply -f -", "kubectl delete pod obi-1"
@@ -311,6 +312,27 @@ def test_a_plan_that_nobody_confirmed_is_still_there(reply: Reply | None) -> Non
     assert carried == []
     assert plans.look("p1", "obi_k8s_upgrade").id == "p1"
     assert entries(made) == [("obi_k8s_upgrade plan_id=p1", "declined")]
+
+
+def test_going_on_with_taking_back_is_confirmed_too() -> None:
+    made = services(Road(), settings("destructive"))
+    plans, place = Plans(), Place("obi_k8s_upgrade", "test")
+    taking = TakingBack(made, place, [])
+    plans.keep(Recovery("r1", "obi_k8s_upgrade", place, taking, (), ProgramFailed("it broke")))
+    asked: list[str] = []
+
+    async def ask(text: str) -> Reply:
+        asked.append(text)
+        return "decline"
+
+    async def make(services: Services, call: ToolCall) -> Plan:
+        raise AssertionError("no plan is made when one is carried out")
+
+    call = ToolCall({"plan_id": "r1"}, "test", person=Person("client", ask))
+    with pytest.raises(Declined):
+        asyncio.run(plan_or_carry_out(plans, "obi_k8s_upgrade", made, call, make))
+    assert asked == ["Go on taking back what is left of the plan r1 (obi_k8s_upgrade)?"]
+    assert plans.look("r1", "obi_k8s_upgrade").id == "r1"
 
 
 def test_the_question_shows_what_changes_and_no_secret() -> None:

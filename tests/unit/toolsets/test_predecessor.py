@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 import yaml
+from mcp import Client
 from tests.unit.recorded_road import RecordedRoad, services
 
+from obi_mcp.app import ObiServer
 from obi_mcp.config import Settings
 from obi_mcp.errors import InvalidArgument
 from obi_mcp.policy.model import Access
@@ -338,6 +340,19 @@ def test_the_answer_says_what_was_called_otherwise() -> None:
     assert result.structured["notes"][:2] == said
     assert result.text.splitlines()[:2] == [f"note: {line}" for line in said]
     assert result.notes[:2] == tuple(said)
+
+
+@pytest.mark.parametrize("mode", ["legacy", "auto"])
+def test_a_client_calls_by_the_old_name(mode: str) -> None:
+    async def run() -> None:
+        server = ObiServer(services(RecordedRoad(), EVERYTHING))
+        async with asyncio.timeout(20), Client(server, mode=mode) as client:
+            assert "obi_docker_compose" not in {tool.name for tool in (await client.list_tools()).tools}
+            result = await client.call_tool("obi_docker_compose", {"targetPort": 8080})
+            assert result.structured_content is not None
+            assert result.structured_content["notes"][0] == "obi_docker_compose is obi_docker_generate_compose here"
+
+    asyncio.run(run())
 
 
 def test_a_refusal_says_it_too() -> None:
