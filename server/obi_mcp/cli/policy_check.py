@@ -11,7 +11,7 @@ import sys
 from argparse import Namespace
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from obi_mcp.cli.arguments import VerbParser, add_settings_flags, read_input, settings_from
 from obi_mcp.cli.reports import FORMATS, Case, Outcome, Report, print_report
@@ -99,7 +99,7 @@ def _arguments(argv: Sequence[str]) -> Namespace:
 
 def _judged(args: Namespace, policy: Policy, access: Access) -> Iterator[Judged]:
     if args.batch:
-        yield from _batch(sys.stdin.buffer, policy, access)
+        yield from _batch(cast("BufferedIOBase", sys.stdin.buffer), policy, access)
     elif args.lines is not None:
         yield from _plain(_text("--lines", args.lines), policy, access)
     else:
