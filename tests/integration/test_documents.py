@@ -234,6 +234,19 @@ async def test_the_calls_of_the_local_example(tmp_path: Path) -> None:
     assert made >= 6
 
 
+async def test_a_sidecar_where_nobody_said_that_obi_instruments_is_refused_with_the_setting(serve: Serve) -> None:
+    (call,) = [
+        json.loads(block.text)
+        for block in blocks(DOCS / "examples" / "workflows.md")
+        if block.kind == "call" and '"sidecar"' in block.text
+    ]
+    async with serve("full", OBI_MCP_TOOLSETS='["kubernetes"]') as session:
+        refused, text, failed = await ask(session, call["name"], **call["arguments"])
+        (line,) = [json.loads(line) for line in session.audit.read_text().splitlines()]
+    assert failed and refused["code"] == line["error"] == "denied"
+    assert "the namespace shop is not in scope.instrumented_namespaces" in text
+
+
 def test_the_settings_of_the_pages_are_those_that_the_scripts_run_with() -> None:
     (block,) = [one for one in blocks(DOCS / "examples" / "workflows.md") if "cluster_objects" in one.text]
     assert yaml.safe_load(block.text)["scope"]["cluster_objects"] == ["obi", "obi-next"]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from obi_mcp.config import Settings
-from obi_mcp.errors import InvalidArgument
+from obi_mcp.errors import Denied, InvalidArgument
 from obi_mcp.obi.manifests.labels import MANAGED_BY
 from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.base import Schema, Services, ToolCall, ToolResult, ToolSpec
@@ -118,7 +119,7 @@ async def _plan_sidecar(services: Services, call: ToolCall) -> Plan:
             )
     sidecar = requested_sidecar(given)
     target = Target("Deployment", sidecar.deployment, sidecar.namespace)
-    live = await look_up(services, place, target)
+    live = await _application(services, place, target)
     pod = live["spec"]["template"]["spec"] if live is not None else {}
     generations = {target: int(live["metadata"].get("generation", 0)) if live is not None else 0}
     shared = bool(pod.get("shareProcessNamespace"))
@@ -148,11 +149,24 @@ async def _plan_removal(services: Services, call: ToolCall) -> Plan | ToolResult
     return await make_plan(services, place, steps, warnings=[stays])
 
 
+async def _application(services: Services, place: Place, target: Target) -> Object | None:
+    """The Deployment of an application. Raises: Denied, which names the setting where nobody said that OBI instruments
+    the namespace: the policy's own words are about OBI's namespaces, which a sidecar is not about."""
+    try:
+        return await look_up(services, place, target)
+    except Denied as refusal:
+        if target.namespace in services.settings.scope.instrumented_namespaces:
+            raise
+        reason = f"the namespace {target.namespace} is not in scope.instrumented_namespaces"
+        hint = "whoever runs the server can list it there: then OBI's container can be added to its Deployments"
+        raise Denied(replace(refusal.decision, reason=reason, hint=hint)) from refusal
+
+
 async def _plan_sidecar_removal(services: Services, place: Place, target: Target) -> Plan | ToolResult:
     """Takes OBI's container away from the others."""
     from obi_mcp.obi.manifests.sidecar import CONTAINER, removal_command
 
-    live = await look_up(services, place, target)
+    live = await _application(services, place, target)
     pod = live["spec"]["template"]["spec"] if live is not None else {}
     if not any(container.get("name") == CONTAINER for container in pod.get("containers") or ()):
         text = f"{target} has no container {CONTAINER}"
