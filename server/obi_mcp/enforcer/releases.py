@@ -232,7 +232,7 @@ async def _against_cluster(case: Case, check: Check, spec: RenderSpec, release: 
             )
         if before is not None:
             standing.append((entry.resource, before))
-    current = await stored(case, spec.release, spec.namespace) if spec.verb == "upgrade" else None
+    current = case.release.before if spec.verb == "upgrade" else None
     lost = dropped(current, release.documents) if current is not None else ()
     result = passed(check, f"{len(release.everything)} objects rendered and judged")
     if lost:
