@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, cast
 
 import pytest
 from tests.unit.policy.policies import built_in, over
-from tests.unit.recorded_road import ANSWER, RecordedRoad, services
+from tests.unit.recorded_road import ANSWER, NARROWED, RecordedRoad, services
 
 from obi_mcp.audit import AuditLog
 from obi_mcp.config import Settings
@@ -18,6 +19,7 @@ from obi_mcp.enforcer.case import Case
 from obi_mcp.enforcer.concerned import Concerned, ReleaseView, Seal
 from obi_mcp.enforcer.enforcer import Enforcer
 from obi_mcp.enforcer.model import Answer, Call
+from obi_mcp.enforcer.reading import Reading
 from obi_mcp.enforcer.upgrades import Upgrades
 from obi_mcp.errors import CallTimeout, ClusterUnreachable, Conflict, Denied, NotFound, ObiMcpError
 from obi_mcp.policy.chart_remote import RemoteChart
@@ -230,6 +232,27 @@ async def test_what_was_refused_takes_nothing_back(refusal: ObiMcpError) -> None
         await carry_out_release(services(road), release_plan_of("upgrade"), None, wait_s=0.01)
     (ran,) = road.calls
     assert ran.command == UPGRADE and ran.expects == Seal(4)
+
+
+async def test_an_upgrade_that_is_cancelled_while_it_waits_goes_back() -> None:
+    waiting: dict[str, Any] = {"metadata": {"name": "obi", "namespace": "observability", "generation": 2}, "status": {}}
+    waiting |= {"kind": "DaemonSet", "spec": {"selector": {"matchLabels": {"a": "b"}}}}
+    plan = replace(release_plan_of("upgrade"), workloads=(Target("DaemonSet", "obi", "observability"),))
+    road, heard = RecordedRoad(), asyncio.Event()
+    road.answers |= {BACK: WELL, STORED: at(5, "deployed"), UPGRADE: WELL}
+    road.readings["kubectl get daemonset obi -n observability -o json"] = Reading((waiting,), NARROWED)
+    road.readings["kubectl get pods -n observability -l 'a=b' -o json"] = Reading((), NARROWED)
+
+    async def hear(done: float, total: float | None, message: str) -> None:
+        if "pods of obi are ready" in message:
+            heard.set()
+
+    carrying = asyncio.create_task(carry_out_release(services(road), plan, hear, wait_s=300))
+    await heard.wait()
+    carrying.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await carrying
+    assert [call.command for call in road.calls if "rollback" in call.command] == [BACK]
 
 
 # --- what is fetched ---
