@@ -288,7 +288,9 @@ class Silent(RecordedRoad):
 
 
 @each_generation
-def test_completion_of_contexts_and_namespaces_and_pods(mode: str) -> None:
+def test_completion_of_contexts_and_namespaces_and_pods(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("WAIT_S", "FRESH_S"):
+        monkeypatch.setattr(f"obi_mcp.resources.completion.{name}", 3_600.0)
     road = RecordedRoad(known=Contexts("dev", ("prod-a", "prod-b")))
     everywhere = f"kubectl get daemonsets -A -l '{DEFAULT_SELECTORS[0]}' -o json"
     road.readings[everywhere] = Reading(({"metadata": {"name": "obi", "namespace": "tracing"}},), NARROWED)

@@ -28,6 +28,8 @@ from obi_mcp.process.turns import Turns
 MAX_BODY_BYTES = 67_108_864
 MAX_IN_FLIGHT = 32
 IDLE_S = 300.0
+AFTER_WATCH_S = 5.0
+"""How long the proxy of a watch outlives the last read through it, when the last watch has gone."""
 _JSON = "application/json"
 _LAST_BREATH_S = 0.5
 _AT_ONCE_BYTES = 131_072
@@ -54,7 +56,7 @@ class Channel:
         """
         self._runner = runner
         self._context = context
-        self._idle_s = idle_s
+        self._idle_s = self._kept_s = idle_s
         self._allows = allows
         self._proxy: Proxy | None = None
         self._proxy_starts = asyncio.Lock()
@@ -116,14 +118,15 @@ class Channel:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """For a watch: when the last one has gone, and nothing else was read lately, the proxy ends with it."""
+        """For a watch: when the last one has gone, the proxy ends with it, or soon after the last read by others."""
         self._held += 1
         try:
             yield
         finally:
             self._held -= 1
-            if self._proxy is not None:
-                self._stop_if_unused()
+            if not self._held and self._proxy is not None:
+                self._kept_s = min(self._idle_s, AFTER_WATCH_S)
+                self._watch_idleness()
 
     async def close(self) -> None:
         """Ends the proxy."""
@@ -224,6 +227,7 @@ class Channel:
                 if obstacle is not None and obstacle.certain:
                     raise obstacle.error
                 self._proxy = await Proxy.start(self._runner, self._context, context)
+                self._kept_s = self._idle_s
                 self._watch_idleness()
             return self._proxy
 
@@ -236,19 +240,15 @@ class Channel:
             await proxy.stop()
 
     def _watch_idleness(self) -> None:
-        left = self._used + self._idle_s - time.monotonic()
-        if not self._stop_if_unused():
-            self._watch = asyncio.get_running_loop().call_later(max(left, self._idle_s / 10), self._watch_idleness)
-
-    def _stop_if_unused(self) -> bool:
-        """Whether nothing is read and nothing was lately: then the proxy ends."""
-        if self._reading or self._held or self._used + self._idle_s > time.monotonic():
-            return False
+        """Ends the proxy when nothing is read and nothing was for long enough; else looks again in time."""
         if self._watch is not None:
             self._watch.cancel()
-        self._watch = None
-        self._stopping = asyncio.ensure_future(self._stop())
-        return True
+            self._watch = None
+        left = self._used + self._kept_s - time.monotonic()
+        if left <= 0 and not self._reading and not self._held:
+            self._stopping = asyncio.ensure_future(self._stop())
+            return
+        self._watch = asyncio.get_running_loop().call_later(max(left, self._kept_s / 10), self._watch_idleness)
 
 
 class PassingReads:

@@ -7,6 +7,7 @@ for the next time. A cluster that is down makes a completion shorter, not slower
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -35,7 +36,7 @@ class _Known:
     """Names as last read. ``reading``: they are being read again, since ``began``."""
 
     names: tuple[str, ...] = ()
-    read: float = -FRESH_S
+    read: float = -math.inf
     began: float = 0.0
     reading: asyncio.Task[None] | None = field(default=None)
 
