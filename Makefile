@@ -32,7 +32,7 @@ format: venv ## put the code into its format
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix-only -q .
 
-bench: setup ## medians and ratios in one table: decision, batch, raw command, warm read, start-up, memory
+bench: setup ## medians and ratios in one table: decision, batch, raw command, warm read, start-up, memory, a thousand nodes
 	$(BIN)/python -m tests.bench
 
 fuzz: venv programs ## our parser against the programs' own reading of generated lines (LINES=… SECONDS=… SEED=… FILTERS=…)

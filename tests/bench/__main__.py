@@ -17,7 +17,7 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
-from tests.bench import deciding, reading, receiving, serving
+from tests.bench import deciding, reading, receiving, scaling, serving
 from tests.bench.serving import Ground
 from tests.bench.table import Row, print_table
 from tests.bench.wire import serving as serve
@@ -35,7 +35,9 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: signal.raise_signal(signal.SIGINT))
     try:
-        rows, failures = _measure(with_cluster=not arguments.no_cluster)
+        rows, failures = _measure(
+            with_cluster=not arguments.no_cluster, nodes=arguments.nodes, only=arguments.only_nodes
+        )
     except SandboxError as problem:
         print(f"bench: {problem}", file=sys.stderr)
         return 1
@@ -49,12 +51,14 @@ def main() -> int:
     return 1 if failures else 0
 
 
-def _measure(*, with_cluster: bool) -> tuple[list[Row], list[str]]:
-    _tell("decisions")
-    rows, failures = list(deciding.measure()), list[str]()
-    _tell("the receiver, for a minute")
-    rows.extend(asyncio.run(receiving.measure()))
-    if with_cluster:
+def _measure(*, with_cluster: bool, nodes: int, only: bool) -> tuple[list[Row], list[str]]:
+    rows, failures = list[Row](), list[str]()
+    if not only:
+        _tell("decisions")
+        rows.extend(deciding.measure())
+        _tell("the receiver, for a minute")
+        rows.extend(asyncio.run(receiving.measure()))
+    if with_cluster and not only:
         with tempfile.TemporaryDirectory(prefix="obi-mcp-bench-") as directory, sandbox_cluster(_tell) as place:
             assert place.sandbox is not None
             files = ServerFiles(Path(directory))
@@ -62,7 +66,26 @@ def _measure(*, with_cluster: bool) -> tuple[list[Row], list[str]]:
             write_config(files, place, programs)
             ground = Ground(files.config, programs, place.sandbox.kubeconfig)
             asyncio.run(asyncio.wait_for(_with_cluster(ground, place.sandbox, rows, failures), MOST_S))
+    if with_cluster and nodes:
+        rows.extend(_over_many_nodes(nodes))
     return rows, failures
+
+
+def _over_many_nodes(nodes: int) -> tuple[Row, ...]:
+    """A cluster of its own: of simulated nodes alone."""
+    _tell(f"a cluster of {nodes:,} nodes")
+    with (
+        tempfile.TemporaryDirectory(prefix="obi-mcp-bench-") as directory,
+        sandbox_cluster(_tell, real_node=False, kwok_nodes=nodes) as place,
+    ):
+        assert place.sandbox is not None
+        scaling.prepare(place.sandbox)
+        files = ServerFiles(Path(directory))
+        programs = program_directory()
+        write_config(files, place, programs)
+        ground = Ground(files.config, programs, place.sandbox.kubeconfig)
+        _tell(f"the tools over {nodes:,} nodes")
+        return asyncio.run(asyncio.wait_for(scaling.measure(ground, nodes), MOST_S))
 
 
 async def _with_cluster(ground: Ground, sandbox: Sandbox, rows: list[Row], failures: list[str]) -> None:
@@ -101,6 +124,10 @@ def _machine() -> str:
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__.partition("\n")[0])
     parser.add_argument("--no-cluster", action="store_true", help="only what needs no cluster")
+    parser.add_argument(
+        "--nodes", type=int, default=scaling.NODES, help="simulated nodes of the last part (1000; 0: none)"
+    )
+    parser.add_argument("--only-nodes", action="store_true", help="the last part alone")
     return parser.parse_args()
 
 

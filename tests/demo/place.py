@@ -75,11 +75,14 @@ def named_cluster(context: str, *, changes: bool) -> Place:
 
 
 @contextmanager
-def sandbox_cluster(tell: Callable[[str], None], *, real_node: bool = True) -> Iterator[Place]:
+def sandbox_cluster(tell: Callable[[str], None], *, real_node: bool = True, kwok_nodes: int = 3) -> Iterator[Place]:
     """A sandbox of the demo's own, taken down at the end. Raises: SandboxError."""
     _take_down_orphans(tell)
     sandbox = Sandbox.up(
-        f"{PREFIX}{os.getpid()}", real_node=real_node, tell=lambda line: tell(f"sandbox: {_untimed(line)}")
+        f"{PREFIX}{os.getpid()}",
+        real_node=real_node,
+        kwok_nodes=kwok_nodes,
+        tell=lambda line: tell(f"sandbox: {_untimed(line)}"),
     )
     try:
         for sentence in sandbox.facts["left_out"]:

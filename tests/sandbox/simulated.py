@@ -48,7 +48,7 @@ def start_replay(instance: Instance, default: Path, others: Mapping[str, str] | 
     """Let every simulated pod on the host network answer with recorded metrics, and wait until it does. ``others``: by
     address another file, or ``silence``. See replay.py."""
     words = [f"{address}={text}" for address, text in (others or {}).items()]
-    argv = (sys.executable, _REPLAY, str(METRICS_PORT), default, *words)
+    argv: tuple[str | Path, ...] = (sys.executable, _REPLAY, str(METRICS_PORT), default, *words)
     started = daemon.start(instance, "replay", argv, netns=instance.pods_netns)
 
     def listening() -> bool:

@@ -26,6 +26,8 @@ from tests.sandbox.programs import Programs
 from tests.sandbox.timeline import Timeline
 
 RUNNING_WITHIN_S = 60.0
+EACH_NODE_S = 0.2
+"""How much longer it may take for each simulated node: all of them want their pods at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +49,7 @@ class _Cluster:
     programs: Programs
     api: Api
     filled: dict[str, str]
+    within_s: float = RUNNING_WITHIN_S
 
     def apply(self, *names: str) -> None:
         contents.apply(self.instance, self.programs, self.filled, *names)
@@ -57,7 +60,7 @@ class _Cluster:
         def alive() -> None:
             daemon.require_alive(self.instance, daemon.recorded(self.instance))
 
-        wait_until(what, reached, within_s=RUNNING_WITHIN_S, check=alive)
+        wait_until(what, reached, within_s=self.within_s, check=alive)
 
     def captures_flows(self) -> bool:
         answer = self.api.get(metrics_path(real_pod(self.api) or ""))
@@ -124,7 +127,8 @@ def bring_up(
     with ThreadPoolExecutor(max_workers=1) as pool:
         # The runtime needs nothing of the control plane, so both start at once.
         runtime = pool.submit(node.start_runtime, instance, programs) if obstacle is None else None
-        cluster = _Cluster(instance, programs, controlplane.start(instance, programs), filled)
+        within_s = RUNNING_WITHIN_S + EACH_NODE_S * kwok_nodes
+        cluster = _Cluster(instance, programs, controlplane.start(instance, programs), filled, within_s)
         timeline.done("API server ready")
         simulated_nodes = _start_controllers(cluster, kwok_nodes)
         timeline.done("definitions, simulated nodes")
