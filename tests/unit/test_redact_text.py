@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from obi_mcp.policy.shipped import shipped_policy
@@ -257,6 +257,7 @@ JSON_VALUES: st.SearchStrategy[Any] = st.recursive(
 
 
 @settings(max_examples=200, deadline=None)
+@example({"value": "'", "password": ["token: |\n  x\n"], "headers": "'"}, None)
 @given(st.dictionaries(JSON_KEYS, JSON_VALUES, max_size=5), st.sampled_from([None, 4]))
 def test_json_read_as_text_stays_json(value: dict[str, Any], indent: int | None) -> None:
     separators = (",", ":") if indent is None else None

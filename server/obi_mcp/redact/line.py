@@ -24,11 +24,12 @@ _LEAD = re.compile(r"[ \t]*(?:[-?#][ \t]+)*")
 # "Annotations:  note: ", as kubectl describes a text that begins with a name of its own.
 _CHAIN = re.compile(r"[ \t]*(?:[\w./\-]{1,128}:[ \t]+)+")
 _LONGEST_CHAIN = 512
-_SINGLE = re.compile(r"'(?:[^'\\]++|\\.)*+'")
 # What YAML escapes otherwise than JSON.
 _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|U([0-9A-Fa-f]{8})|(.))")
 _NAMED = {"0": "0", "a": "7", "e": "1b", "v": "b", " ": "20", "N": "85", "_": "a0", "L": "2028", "P": "2029"}
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"')
+# Either kind: what stands in double quotes begins no string of the other, so that two apostrophes in JSON are none.
+_EITHER = re.compile(_STRING.pattern + r"|'(?:[^'\\]++|\\.)*+'")
 
 
 class LineRedactor:
@@ -47,7 +48,7 @@ class LineRedactor:
         """The line without secrets, and what it leaves open below it."""
         if "\\n" in line:
             line = _STRING.sub(self._escaped, line)
-            line = _SINGLE.sub(self._represented, line)
+            line = _EITHER.sub(self._quoted, line)
         line, opened = self._keys(self._rules.mask_shapes(line))
         line, pair = self._pairs(line)
         line, flag = self._flags.redact(line)
@@ -85,6 +86,9 @@ class LineRedactor:
         comma = "," if line.rstrip().endswith(",") else ""
         quote = '"' if comma or line[start] == '"' or NUMBER.match(line, start) else ""
         return f"{line[:start]}{quote}{self._rules.marker}{quote}{comma}", None
+
+    def _quoted(self, match: re.Match[str]) -> str:
+        return self._escaped(match) if match[0][0] == '"' else self._represented(match)
 
     def _escaped(self, match: re.Match[str]) -> str:
         """A string in quotes that holds several lines of its own."""
