@@ -167,7 +167,7 @@ class Enforcer:
                 async def request(pod: Found, command: str, sink: Sink) -> None:
                     await self._request(replace(call, command=command), case, channel, pod, sink)
 
-                within_s = _READ_SHARE * case.timeout_s - POD_S
+                within_s = max(_READ_SHARE * case.timeout_s - POD_S, case.timeout_s / 2)
                 return Scraping(await scrape(found, wanted, request, within_s=within_s), case.decision, skipped)
 
         return await self._recorded(call, reading)
@@ -197,13 +197,12 @@ class Enforcer:
 
         async def reading(trace: _Trace) -> LogReading:
             async with self._decided(call, trace) as (case, channel):
-                limit = call.timeout_s or self.settings.limits.timeout_s
                 return await read_logs(
                     case,
                     self._approving(trace),
                     self._redactor,
                     channel,
-                    timeout_s=limit,
+                    timeout_s=case.timeout_s,
                     take=take,
                     follow_s=follow_s,
                 )

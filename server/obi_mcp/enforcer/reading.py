@@ -150,7 +150,7 @@ async def read_logs(
     kept: list[PodLog] = []
     hand_over = take or kept.append
     pod_s, clock = min(POD_S, timeout_s), asyncio.get_running_loop().time
-    until = clock() + timeout_s - 2 * pod_s
+    until = clock() + max(timeout_s - 2 * pod_s, timeout_s / 2)
 
     async def one(pod: Found, container: str) -> None:
         async with gate:
