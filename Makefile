@@ -7,7 +7,7 @@ INSTANCE ?= dev
 export PYTHONDONTWRITEBYTECODE ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup venv programs sandbox demo test lint format bench fuzz mutation coverage grammar sandbox-up sandbox-down lock clean
+.PHONY: help setup venv programs sandbox demo test lint format bench fuzz mutation faults coverage grammar sandbox-up sandbox-down lock clean
 .PHONY: image image-test image-verify image-lock bundle bundle-test bench-image
 
 help: ## this list
@@ -40,6 +40,9 @@ fuzz: venv programs ## our parser against the programs' own reading of generated
 
 mutation: venv programs ## weaken the policy on purpose, in a copy: a test has to notice each of tests/mutation/mutations.yaml (WORDS=…)
 	$(BIN)/python -m tests.mutation $(WORDS)
+
+faults: setup ## every write of every plan with every failure of the API server, in sandboxes of their own (PROCESSES=3 SCENARIO="…")
+	$(BIN)/python -m tests.faults --processes $(or $(PROCESSES),3) $(if $(SCENARIO),--scenario "$(SCENARIO)")
 
 coverage: venv ## branches of command/ and policy/ that the fast tests take; fails below 95 %
 	$(BIN)/pytest -q -m "not integration" --cov=obi_mcp --cov-branch --cov-report=json:.coverage.json

@@ -15,6 +15,7 @@ from tests.sandbox.api import Api, wait_until
 
 from obi_mcp.cli.services import build_services
 from obi_mcp.config import Audit, Limits, Programs, Settings
+from obi_mcp.enforcer.model import Progress
 from obi_mcp.log import StderrWriter
 from obi_mcp.obi.manifests.install import Install
 from obi_mcp.obi.manifests.kinds import body_of
@@ -33,6 +34,8 @@ CALL_S = 8.0
 WAIT_S = 3
 """What the second call may wait for pods and for an API server that is away."""
 MOST = 600
+NAMES = tuple(f"f{number}" for number in range(1, MOST))
+CLUSTER_OBJECTS = (*NAMES, *(f"{name}-k8s-cache" for name in NAMES))
 BOOKKEEPING = ("managedFields", "resourceVersion", "uid", "generation", "creationTimestamp")
 COLLECTIONS = {
     "ServiceAccount": "/api/v1/namespaces/{}/serviceaccounts",
@@ -166,8 +169,8 @@ class Ground:
         assert made.structured.get("plan_id"), made.text
         return str(made.structured["plan_id"])
 
-    async def carry_out(self, scenario: Scenario, plan_id: str, wait_s: int = WAIT_S) -> ToolResult:
-        return await self.call(scenario.tool, plan_id=plan_id, wait_s=wait_s)
+    async def carry_out(self, scenario: Scenario, plan_id: str, wait_s: int = WAIT_S, **more: Any) -> ToolResult:
+        return await self.call(scenario.tool, plan_id=plan_id, wait_s=wait_s, **more)
 
 
 def plain(body: dict[str, Any], kind: str) -> State | None:
@@ -202,20 +205,24 @@ def nameless(state: State, name: str) -> State:
 
 @asynccontextmanager
 async def tools_of(
-    at: Place, programs: Path, double: FailingServer, api: Api, access: Access = Access.FULL
+    at: Place,
+    programs: Path,
+    double: FailingServer,
+    api: Api,
+    access: Access = Access.FULL,
+    *,
+    toolsets: tuple[str, ...] = ("kubernetes",),
+    numbers: list[int] | None = None,
 ) -> AsyncIterator[Ground]:
-    """The tools of a server at that level, in this process."""
-    names = tuple(f"f{number}" for number in range(1, MOST))
-    scope = Scope(
-        namespaces=names, default_namespace="f1", cluster_objects=(*names, *(f"{name}-k8s-cache" for name in names))
-    )
+    """The tools of a server at that level, in this process. ``numbers``: of cases that there were before."""
+    scope = Scope(namespaces=NAMES, default_namespace="f1", cluster_objects=CLUSTER_OBJECTS)
     given = Settings()
     settings = replace(
         given,
         access=access,
-        toolsets=("kubernetes",),
+        toolsets=toolsets,
         programs=Programs(path=(str(programs),), kubeconfig=str(at.kubeconfig)),
-        limits=Limits(timeout_s=CALL_S),
+        limits=Limits(timeout_s=CALL_S, max_timeout_s=max(CALL_S, 10.0)),
         audit=Audit(file=str(at.audit)),
         scope=scope,
     )
@@ -223,11 +230,11 @@ async def tools_of(
     services = build_services(settings, StderrWriter(), runner)
     specs = {spec.name: spec for spec in listed_tools(settings)}
 
-    async def call(tool: str, **arguments: Any) -> ToolResult:
-        return await run_tool(services, specs[tool], ToolCall(arguments, "tests"))
+    async def call(tool: str, progress: Progress | None = None, **arguments: Any) -> ToolResult:
+        return await run_tool(services, specs[tool], ToolCall(arguments, "tests", progress))
 
     try:
-        yield Ground(api, double, services, call, [0])
+        yield Ground(api, double, services, call, [0] if numbers is None else numbers)
     finally:
         await services.enforcer.close()
         services.audit.close()
