@@ -111,14 +111,8 @@ class Enforcer:
     def explain_elsewhere(self, call: Call, namespace: str, names: AbstractSet[str] = frozenset()) -> Decision:
         """What the policy says of a call if that namespace and these names of cluster-wide objects were in scope: for
         what is written down for somebody else to apply."""
-        scope = self.policy.scope
-        wider = replace(
-            scope,
-            namespaces=tuple(dict.fromkeys((*scope.namespaces, namespace))),
-            instrumented_namespaces=tuple(dict.fromkeys((*scope.instrumented_namespaces, namespace))),
-            cluster_objects=tuple(sorted(scope.known_cluster_objects() | names)),
-        )
-        return self.policy.over(wider).decide(call.command, stdin=call.stdin, access=self._access(call))
+        policy = self.policy.with_place(namespace, names)
+        return policy.decide(call.command, stdin=call.stdin, access=self._access(call))
 
     def _decide(self, call: Call, access: Access) -> Decision:
         return self.policy.decide(

@@ -92,6 +92,17 @@ class Policy:
         """The same rules over another scope."""
         return Policy(self.index, self.grammars, self.grounds.over(scope), self.deadline_s, self._effect_rules)
 
+    def with_place(self, namespace: str, names: AbstractSet[str] = frozenset()) -> Policy:
+        """The same rules, with that namespace and these names of cluster-wide objects in scope."""
+        scope = self.scope
+        wider = replace(
+            scope,
+            namespaces=tuple(dict.fromkeys((*scope.namespaces, namespace))),
+            instrumented_namespaces=tuple(dict.fromkeys((*scope.instrumented_namespaces, namespace))),
+            cluster_objects=tuple(sorted(scope.known_cluster_objects() | names)),
+        )
+        return self.over(wider)
+
     @cached_property
     def effects(self) -> EffectJudge:
         """The rules about effects on this host; made when first asked, for a command line needs none of it."""

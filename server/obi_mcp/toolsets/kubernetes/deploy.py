@@ -10,7 +10,7 @@ from obi_mcp.errors import Denied, InvalidArgument
 from obi_mcp.obi.manifests.labels import MANAGED_BY
 from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.base import Schema, Services, ToolCall, ToolResult, ToolSpec
-from obi_mcp.toolsets.kubernetes.generate import INSTALL, judged, requested_install, requested_sidecar
+from obi_mcp.toolsets.kubernetes.generate import INSTALL, judged, refuse_harm, requested_install, requested_sidecar
 from obi_mcp.toolsets.kubernetes.objects import Object, Target, holds_a_secret, list_of, look_up
 from obi_mcp.toolsets.kubernetes.place import PLACE, Place, name
 from obi_mcp.toolsets.kubernetes.plan import Plan, Plans, Step, Undo, make_plan
@@ -96,6 +96,7 @@ async def _plan_deployment(services: Services, call: ToolCall) -> Plan | ToolRes
     install = requested_install(services, call.arguments)
     warnings = judged(install)
     bodies = [body_of(thing) for thing in installed_objects(install)]
+    refuse_harm(services, place.call("kubectl apply -f -", stdin=list_of(bodies)))  # before anything is read
     space = Target("Namespace", install.namespace, None)
     live = await look_up(services, place, space)
     if live is not None:
@@ -120,6 +121,7 @@ async def _plan_sidecar(services: Services, call: ToolCall) -> Plan:
     sidecar = requested_sidecar(given)
     target = Target("Deployment", sidecar.deployment, sidecar.namespace)
     live = await _application(services, place, target)
+    refuse_harm(services, place.call(sidecar_command(sidecar)))
     pod = live["spec"]["template"]["spec"] if live is not None else {}
     generations = {target: int(live["metadata"].get("generation", 0)) if live is not None else 0}
     shared = bool(pod.get("shareProcessNamespace"))

@@ -118,7 +118,7 @@ async def _run_daemonset(services: Services, call: ToolCall) -> ToolResult:
     names = frozenset(thing.metadata.name for thing in objects)
     document = list_of([body_of(thing) for thing in objects])
     applied = Call("kubectl apply -f - --dry-run=server", DAEMONSET, stdin=document, caller=call.caller)
-    _refuse_harm(services, applied, install.namespace, names)
+    refuse_harm(services, applied, (install.namespace, names))
     files = render(install, form)
     if form in {Format.ARGOCD, Format.FLUX, Format.HELMRELEASE}:
         notes.append(f"replace {PLACEHOLDER.url} by the repository that holds the folder {PLACEHOLDER.path}/")
@@ -136,14 +136,21 @@ async def _run_sidecar(services: Services, call: ToolCall) -> ToolResult:
     if sidecar.namespace not in services.settings.scope.instrumented_namespaces:
         notes.append(f"{sidecar.namespace} is not in scope.instrumented_namespaces: this server would refuse the patch")
     command = sidecar_command(sidecar)
-    _refuse_harm(services, Call(f"{command} --dry-run=server", SIDECAR, caller=call.caller), sidecar.namespace)
+    refuse_harm(
+        services, Call(f"{command} --dry-run=server", SIDECAR, caller=call.caller), (sidecar.namespace, frozenset())
+    )
     made = _files({"sidecar-patch.yaml": to_yaml(sidecar_patch(sidecar))}, notes, ["Deployment (patch)"])
     return ToolResult({**made.structured, "command": command}, made.text)
 
 
-def _refuse_harm(services: Services, call: Call, namespace: str, names: AbstractSet[str] = frozenset()) -> None:
-    """Holds what is written down to the policy, wherever it may be put. Raises: Denied."""
-    decision = services.enforcer.explain_elsewhere(call, namespace, names)
+def refuse_harm(services: Services, call: Call, elsewhere: tuple[str, AbstractSet[str]] | None = None) -> None:
+    """Holds what is to be written to the policy, by its text. Raises: Denied.
+
+    ``elsewhere``: a namespace and names of cluster-wide objects that are taken to be in scope, for what is written down
+    for somebody else.
+    """
+    road = services.enforcer
+    decision = road.explain_elsewhere(call, *elsewhere) if elsewhere is not None else road.explain(call)
     if not decision.allowed:
         raise Denied(decision)
 
@@ -157,7 +164,7 @@ def requested_install(services: Services, given: Mapping[str, Any]) -> Install:
         features=requested_features(given),
         repository=given.get("image", REPOSITORY),
         version=_version(given),
-        otlp_endpoint=given.get("otlp_endpoint"),
+        otlp_endpoint=_endpoint(given),
         prometheus_port=given.get("prometheus_port", 9090),
         privileged=given.get("privileged", False),
         config=given.get("config"),
@@ -189,10 +196,17 @@ def requested_sidecar(given: Mapping[str, Any]) -> Sidecar:
         namespace=name(given.get("namespace", ""), "namespace"),
         open_port=given["open_port"],
         image=f"{given.get('image', REPOSITORY)}:{_version(given)}",
-        otlp_endpoint=given.get("otlp_endpoint"),
+        otlp_endpoint=_endpoint(given),
         prometheus_port=given.get("prometheus_port"),
         privileged=given.get("privileged", False),
     )
+
+
+def _endpoint(given: Mapping[str, Any]) -> str | None:
+    endpoint: str | None = given.get("otlp_endpoint")
+    if endpoint is not None and not endpoint.strip():
+        raise InvalidArgument("otlp_endpoint is empty", "give a URL such as http://${HOST_IP}:4318, or leave it out")
+    return endpoint
 
 
 def _version(given: Mapping[str, Any]) -> str:
