@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from obi_mcp.enforcer.scraping import Scraped, Sink, Wanted
+from obi_mcp.errors import InvalidArgument
 from obi_mcp.obi.metric_merge import Before, Family, PodMetrics, add_pod, gauge_spread, outliers
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.kubernetes.place import PLACE, Place
@@ -56,10 +57,8 @@ async def run(services: Services, call: ToolCall) -> ToolResult:
     first = await _round(services, call, before=Before(), remembers=True)
     await asyncio.sleep(window_s)
     second = await _round(services, call, before=first.before)
-    fresh = [pod for pod in second.nodes if pod not in first.nodes]
-    unread = [*second.unread, *({"pod": pod, "problem": "it was not read at the start of the window"} for pod in fresh)]
     span = {"from": _utc(first.at), "to": _utc(second.at), "seconds": round((second.at - first.at).total_seconds(), 1)}
-    return _shown(_Round(second.at, second.before, second.nodes, unread, second.families), call.arguments, span)
+    return _shown(second, call.arguments, span)
 
 
 @dataclass(slots=True)
@@ -104,6 +103,8 @@ async def _round(
 def _take(found: _Round, scraped: Scraped, pod: PodMetrics | None, *, remembers: bool) -> None:
     """All that one pod served, or nothing of it."""
     problem = scraped.problem
+    if problem is None and not remembers and found.before is not None and found.before.of(scraped.pod) is None:
+        problem = "it was not read at the start of the window"
     if problem is None and pod is not None:
         try:
             families = pod.finish()
@@ -112,10 +113,17 @@ def _take(found: _Round, scraped: Scraped, pod: PodMetrics | None, *, remembers:
         else:
             found.nodes[scraped.pod] = scraped.node
             if remembers and found.before is not None:
-                found.before.remember(scraped.pod, pod.seen)
+                _remember(found.before, scraped.pod, pod)
             add_pod(found.families, families)
     if problem is not None:
         found.unread.append({"pod": scraped.pod, "problem": problem})
+
+
+def _remember(before: Before, name: str, pod: PodMetrics) -> None:
+    try:
+        before.remember(name, pod.seen)
+    except ValueError as error:
+        raise InvalidArgument(str(error), "for example metrics: [http_server], or a namespace") from None
 
 
 def _shown(found: _Round, given: Mapping[str, Any], span: dict[str, Any]) -> ToolResult:
