@@ -8,11 +8,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from obi_mcp.config import Settings
-from obi_mcp.obi.config_command import ConfigAnswer, answer_migrate, answer_validate
 from obi_mcp.policy.model import Approved
 from obi_mcp.process.runner import Completed, Runner
+
+if TYPE_CHECKING:
+    from obi_mcp.obi.config_command import ConfigAnswer
 
 _WHY = "no obi binary is started from a command line"
 
@@ -32,6 +35,8 @@ async def answer_obi(
 
 
 def _answer(approved: Approved, settings: Settings, document: str) -> ConfigAnswer:
+    from obi_mcp.obi.config_command import ConfigAnswer, answer_migrate, answer_validate
+
     pipeline = approved.decision.pipeline
     if pipeline is None:  # INVARIANT: what is approved has a pipeline
         return ConfigAnswer("", "there is no command\n", 2)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from math import isnan
-from statistics import fmean, median
 
 from obi_mcp.obi.exposition import Exposition, Kind, Sample
 
@@ -200,6 +199,8 @@ def outliers(families: Iterable[Family]) -> list[Outlier]:
     A deviation is 1.4826 × the median of the absolute deviations from the median; where more than half of the pods are
     equal that is zero, and it is 1.2533 × the mean of them.
     """
+    from statistics import fmean, median
+
     found = []
     for family in families:
         values = family.by_pod
@@ -219,6 +220,8 @@ def outliers(families: Iterable[Family]) -> list[Outlier]:
 
 def gauge_spread(family: Family) -> dict[str, float]:
     """Least, median and most over the pods."""
+    from statistics import median
+
     values = list(family.by_pod.values())
     return {"min": min(values), "median": median(values), "max": max(values)}
 

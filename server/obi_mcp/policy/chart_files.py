@@ -6,7 +6,6 @@ import gzip
 import hashlib
 import io
 import os
-import tarfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -32,6 +31,8 @@ def read_archive(data: bytes, name: str) -> dict[str, bytes]:
 
     Raises: ValueError.
     """
+    import tarfile
+
     files: dict[str, bytes] = {}
     size = 0
     try:

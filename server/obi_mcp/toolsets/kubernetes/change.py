@@ -7,8 +7,6 @@ import re
 from typing import Any
 
 from obi_mcp.errors import InvalidArgument, InvalidDocument, NotFound
-from obi_mcp.obi.config import validate
-from obi_mcp.obi.edit import merge_patch
 from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.base import Schema, Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.kubernetes.objects import Object, Target, holds_a_secret, look_up
@@ -75,6 +73,8 @@ def upgrade_spec(plans: Plans) -> ToolSpec:
 
 
 async def _read(services: Services, call: ToolCall) -> ToolResult:
+    from obi_mcp.obi.config import validate
+
     place = Place.of(CONFIG, call)
     workload = await _workload(services, place, call)
     target, key, text = await _config_of(services, place, workload)
@@ -84,6 +84,9 @@ async def _read(services: Services, call: ToolCall) -> ToolResult:
 
 
 async def _plan_config(services: Services, call: ToolCall) -> Plan:
+    from obi_mcp.obi.config import validate
+    from obi_mcp.obi.edit import merge_patch
+
     given, place = call.arguments, Place.of(CONFIG, call)
     if "config" in given and "patch" in given:
         raise InvalidArgument("config and patch are both given", "give the whole new configuration, or a patch of it")
@@ -111,6 +114,8 @@ async def _plan_config(services: Services, call: ToolCall) -> Plan:
 
 
 async def _plan_upgrade(services: Services, call: ToolCall) -> Plan:
+    from obi_mcp.obi.config import validate
+
     given, place = call.arguments, Place.of(UPGRADE, call)
     version = given.get("version", "")
     if not _TAG.fullmatch(version):

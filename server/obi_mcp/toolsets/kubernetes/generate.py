@@ -11,7 +11,6 @@ from obi_mcp.config import Settings
 from obi_mcp.enforcer.model import Call
 from obi_mcp.errors import Denied, InvalidArgument, InvalidDocument
 from obi_mcp.obi.capabilities import Feature, needed
-from obi_mcp.obi.config import validate
 from obi_mcp.obi.manifests.install import REPOSITORY, VERSION, Environment, Format, Install
 from obi_mcp.policy.yaml_writer import to_yaml
 from obi_mcp.toolsets.base import SHARED, Schema, Services, ToolCall, ToolResult, ToolSpec
@@ -218,6 +217,7 @@ def _version(given: Mapping[str, Any]) -> str:
 
 def judged(install: Install) -> list[str]:
     """Notes about the configuration. Raises: InvalidDocument where OBI would not do what is asked."""
+    from obi_mcp.obi.config import validate
     from obi_mcp.obi.manifests.objects import config_text
 
     findings = validate(config_text(install), version=install.version.removeprefix("v"))

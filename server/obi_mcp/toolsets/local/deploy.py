@@ -17,7 +17,8 @@ from obi_mcp.obi.log_lines import parse_line, version_in
 from obi_mcp.policy.effects import AgentStart
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult
 from obi_mcp.toolsets.capturing import ENDPOINT, captured_by
-from obi_mcp.toolsets.local.desk import MAX_CONFIG, READY_WITHIN_S, Desk, Started, taken_ports
+from obi_mcp.toolsets.local.bounds import MAX_CONFIG
+from obi_mcp.toolsets.local.desk import READY_WITHIN_S, Desk, Started, taken_ports
 from obi_mcp.toolsets.local.options import OPTIONS, patch_of, whole_config
 
 _SHOWN_LINES = 12

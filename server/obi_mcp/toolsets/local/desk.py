@@ -33,8 +33,6 @@ from obi_mcp.toolsets.base import Services, ToolCall, ToolResult
 T = TypeVar("T")
 
 READY_WITHIN_S = 20.0
-MAX_CONFIG = 262_144
-"""Characters of a configuration: what the policy reads."""
 
 _SHOWN_PROBLEMS = 8
 

@@ -21,7 +21,7 @@ from obi_mcp.toolsets.base import Services, ToolCall, ToolResult
 from obi_mcp.toolsets.capturing import capture_lines, capture_row
 from obi_mcp.toolsets.local.desk import Desk
 
-TAIL, MOST = 50, 500
+TAIL = 50
 SEARCHED = 5_000
 """Records of the log's end that a search looks into."""
 _SHOWN_ERRORS, _SHOWN_PROCESSES, _SHOWN_FAMILIES = 5, 20, 20

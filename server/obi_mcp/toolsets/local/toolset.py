@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+from collections.abc import Awaitable, Callable
+from importlib import import_module
 from typing import Any
 
 from obi_mcp import __version__
 from obi_mcp.config import Settings
 from obi_mcp.obi.log_lines import LEVELS
 from obi_mcp.policy.model import Access
-from obi_mcp.toolsets.base import SHARED, Schema, Services, ToolSpec
-from obi_mcp.toolsets.local import configuration, deploy, ending, looking
-from obi_mcp.toolsets.local.desk import MAX_CONFIG, audited
+from obi_mcp.toolsets.base import SHARED, Schema, Services, ToolCall, ToolResult, ToolSpec
+from obi_mcp.toolsets.local.bounds import MAX_CONFIG, MOST_LINES
 
 _TEXT = "string"
 
@@ -27,8 +27,7 @@ class LocalToolset:
         return None if sys.platform == "linux" else "OBI runs on Linux, and this host does not"
 
     def tools(self, settings: Settings) -> tuple[ToolSpec, ...]:
-        tools = (_status(), _deploy(), _stop(), _get_config(), _update_config(), _validate(), _migrate(), _logs())
-        return tuple(replace(tool, run=audited(tool.name, tool.run)) for tool in tools)
+        return (_status(), _deploy(), _stop(), _get_config(), _update_config(), _validate(), _migrate(), _logs())
 
     async def initialize(self, services: Services) -> None:
         return None
@@ -45,7 +44,7 @@ def _status() -> ToolSpec:
         "obi_k8s_status.",
         input_schema=_takes(),
         output_schema=_gives(state=_TEXT, pid="integer"),
-        run=looking.run_status,
+        run=_later("obi_get_status", "looking", "run_status"),
         open_world=False,
     )
 
@@ -70,7 +69,7 @@ def _deploy() -> ToolSpec:
             dry_run={"type": "boolean", "description": "Start nothing"},
         ),
         output_schema=_gives(pid="integer", ready="boolean", findings="array"),
-        run=deploy.run_deploy,
+        run=_later("obi_deploy_local", "deploy", "run_deploy"),
         confirmed=True,
         needs=Access.NON_DESTRUCTIVE,
         reaches=Access.NON_DESTRUCTIVE,
@@ -89,7 +88,7 @@ def _stop() -> ToolSpec:
             timeout_s={"type": "number", "minimum": 0, "maximum": 60, "default": 12, "description": "Until KILL"},
         ),
         output_schema=_gives(pid="integer", how=_TEXT),
-        run=ending.run_stop,
+        run=_later("obi_stop", "ending", "run_stop"),
         confirmed=True,
         needs=Access.FULL,
         reaches=Access.FULL,
@@ -104,7 +103,7 @@ def _get_config() -> ToolSpec:
         description="The configuration of OBI on this host: each value and its source.",
         input_schema=_takes(defaults={"type": "boolean", "description": "Defaults, too"}),
         output_schema=_gives(path=_TEXT, text=_TEXT, values="object"),
-        run=configuration.run_get,
+        run=_later("obi_get_config", "configuration", "run_get"),
         open_world=False,
     )
 
@@ -122,7 +121,7 @@ def _update_config() -> ToolSpec:
             dry_run={"type": "boolean", "description": "Write nothing"},
         ),
         output_schema=_gives(changed="boolean", diff=_TEXT, restarted="boolean"),
-        run=configuration.run_update,
+        run=_later("obi_update_config", "configuration", "run_update"),
         confirmed=True,
         needs=Access.NON_DESTRUCTIVE,
         reaches=Access.NON_DESTRUCTIVE,
@@ -143,7 +142,7 @@ def _validate() -> ToolSpec:
             program={"type": "string", "enum": ["obi", "beyla"], "description": "Default: the installed one"},
         ),
         output_schema=_gives(valid="boolean", findings="array"),
-        run=configuration.run_validate,
+        run=_later("obi_validate_config", "configuration", "run_validate"),
         open_world=False,
     )
 
@@ -160,7 +159,7 @@ def _migrate() -> ToolSpec:
             env=_ENV,
         ),
         output_schema=_gives(text=_TEXT, unmoved="array"),
-        run=configuration.run_migrate,
+        run=_later("obi_migrate_config", "configuration", "run_migrate"),
         open_world=False,
     )
 
@@ -175,12 +174,24 @@ def _logs() -> ToolSpec:
             kind={"type": "string", "enum": ["log", "flow", "span", "other"], "description": "Only these"},
             since=_text("Like 15m, or a time"),
             grep=_text(SHARED["grep"], minLength=1, maxLength=200),
-            tail={"type": "integer", "minimum": 1, "maximum": looking.MOST, "default": 50, "description": "Lines"},
+            tail={"type": "integer", "minimum": 1, "maximum": MOST_LINES, "default": 50, "description": "Lines"},
         ),
         output_schema=_gives(records="array", more="boolean"),
-        run=looking.run_logs,
+        run=_later("obi_get_logs", "looking", "run_logs"),
         open_world=False,
     )
+
+
+def _later(tool: str, module: str, function: str) -> Callable[[Services, ToolCall], Awaitable[ToolResult]]:
+    """What the tool does, imported when it is first called: listing tools stays cheap."""
+
+    async def run(services: Services, call: ToolCall) -> ToolResult:
+        from obi_mcp.toolsets.local.desk import audited
+
+        does = getattr(import_module(f"obi_mcp.toolsets.local.{module}"), function)
+        return await audited(tool, does)(services, call)
+
+    return run
 
 
 # --- schemas ---
