@@ -214,6 +214,7 @@ async def _confirmed_by(services: Services, call: ToolCall, wanted: Call) -> str
     except Declined as error:
         entry = AuditEntry(wanted.tool, wanted.command, wanted.caller, decision, error=error.code, stdin=wanted.stdin)
         services.audit.record(entry)
+        error.audited = True
         raise
 
 
@@ -260,4 +261,5 @@ def _refuse_other_program(services: Services, call: Call) -> None:
         column=call.command.index(words[0]) + 1,
     )
     services.audit.record(AuditEntry(call.tool, call.command, call.caller, error=error.code, stdin=call.stdin))
+    error.audited = True
     raise error

@@ -83,6 +83,7 @@ async def _confirmed(services: Services, call: ToolCall, plan: Plan | Recovery) 
         return await confirmed(services, call, await _reach(services, plan), headline, _in_short(plan))
     except Declined as error:
         services.audit.record(AuditEntry(plan.tool, f"{plan.tool} plan_id={plan.id}", call.caller, error=error.code))
+        error.audited = True
         raise
 
 
