@@ -19,6 +19,7 @@ from mcp.shared.exceptions import MCPError
 from tests.integration.accounts import Account, Administrator, account, remove
 from tests.integration.conftest import Serve, Session
 from tests.integration.test_kubernetes import ask
+from tests.sandbox.api import wait_until
 from tests.sandbox.archive import OBI_IMAGE
 from tests.sandbox.everything import everything
 from tests.sandbox.sandbox import Sandbox
@@ -204,7 +205,7 @@ async def config_that_breaks_the_pods(demo: Demo) -> None:
     """Valid, and the readiness probe asks another port: the pods never become ready, and all of it is taken back."""
     before = demo.config
     plan = await demo.planned("obi_k8s_config", patch={"prometheus_export": {"port": demo.wanted.port + 1}})
-    failure = await demo.refused("obi_k8s_config", plan_id=plan["plan_id"], wait_s=5)
+    failure = await demo.refused("obi_k8s_config", plan_id=plan["plan_id"], wait_s=3)
     assert failure["taken_back"] and not failure["left"], failure
     assert demo.config == before
 
@@ -320,3 +321,46 @@ async def test_the_whole_demo_at_each_level_under_its_own_rights(serve: Serve, s
     canaries = [canary["text"] for canary in stage.sandbox.facts["canaries"]]
     texts = [text for demo in (looking, changing, removing) for text in demo.texts]
     assert [text for text in texts if any(canary in text for canary in canaries)] == []
+
+
+@pytest.fixture
+def no_room_on_the_real_node(sandbox: Sandbox, programs_bin: Path) -> Iterator[dict[str, str]]:
+    """The k8s-cache runs on simulated nodes, since its image is not on the real one; DaemonSets do not mind."""
+    administrator = Administrator(sandbox, programs_bin)
+    before = everything(sandbox.api)
+    administrator.kubectl("cordon", sandbox.facts["nodes"]["real"])
+    try:
+        yield before
+    finally:
+        administrator.kubectl("uncordon", sandbox.facts["nodes"]["real"])
+        administrator.kubectl("delete", "namespace", FULL.namespace, "--ignore-not-found")
+
+
+async def test_the_k8s_cache_comes_and_goes_with_the_agents(
+    serve: Serve, sandbox: Sandbox, no_room_on_the_real_node: dict[str, str]
+) -> None:
+    async with serve("full", OBI_MCP_TOOLSETS='["kubernetes"]') as session:
+        demo = Demo(session, sandbox, FULL, "admin")
+        made = await demo.about("obi_k8s_generate_daemonset", k8s_cache=True, features=["application"])
+        text = made["files"][f"{FULL.name}.yaml"]
+        assert f"meta_cache_address: {FULL.name}-k8s-cache.{FULL.namespace}:" in text
+        for kind in ("Deployment", "PodDisruptionBudget", "NetworkPolicy"):
+            assert f"kind: {kind}\n" in text, kind
+        # The sandbox's agent needs a configuration of its own; on the nodes' network no policy could let it in.
+        wished = {**FULL.arguments(sandbox), "k8s_cache": True, "environment": "production"}
+        plan = await demo.planned("obi_k8s_deploy", **wished)
+        cache = f"{FULL.namespace}/{FULL.name}-k8s-cache"
+        actions = {change["object"]: change["action"] for change in plan["changes"]}
+        for kind in ("Deployment", "Service", "PodDisruptionBudget"):
+            assert actions[f"{kind} {cache}"] == "create", actions
+        await demo.done("obi_k8s_deploy", plan)
+        path = f"/apis/apps/v1/namespaces/{FULL.namespace}/deployments/{FULL.name}-k8s-cache"
+        wait_until("the cache is ready", lambda: demo.get(path)["status"].get("readyReplicas") == 2, within_s=30)
+        status = await demo.asked("obi_k8s_status", namespace=FULL.namespace)
+        assert [row["name"] for row in status["workloads"]] == [FULL.name], status
+        await undeploy(demo)
+    now, before = everything(sandbox.api), no_room_on_the_real_node
+    real = f"/api/v1/nodes/-/{sandbox.facts['nodes']['real']}"
+    left = {path for path in {*before, *now} if before.get(path) != now.get(path)} - {real}
+    assert {path for path in left if FULL.namespace not in path} == set(), left
+    assert not {path for path in left if "/deployments/" in path or "/daemonsets/" in path}, left

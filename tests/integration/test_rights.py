@@ -17,6 +17,7 @@ from tests.integration.conftest import Outcome, Serve, Session
 from tests.integration.test_kubernetes import ask
 from tests.integration.test_live_manifests import monitor
 from tests.sandbox.api import Api, wait_until
+from tests.sandbox.everything import everything
 from tests.sandbox.sandbox import Sandbox
 from tests.unit.policy.manifest_cases import body_of
 
@@ -38,8 +39,10 @@ def administrator(sandbox: Sandbox, programs_bin: Path) -> Administrator:
 
 
 @contextmanager
-def rights(administrator: Administrator, directory: Path, access: str, *flags: str) -> Iterator[Account]:
-    made = account(administrator, directory, access, SPACE, *flags)
+def rights(
+    administrator: Administrator, directory: Path, access: str, *flags: str, namespace: str = SPACE
+) -> Iterator[Account]:
+    made = account(administrator, directory, access, namespace, *flags)
     try:
         yield made
     finally:
@@ -128,6 +131,55 @@ async def test_what_is_asked_of_all_namespaces_says_what_it_needs(
                 assert not failed, text
             outcome = await session.helm(f"list -n {SPACE}")
             assert not outcome.is_error, outcome.text
+
+
+# --- helm, whose releases are secrets ---
+
+RELEASES = "obi"
+VALUES = """
+fullnameOverride: obi-obi
+config: {prometheus_export: {port: 9494}}
+nodeSelector: {type: kwok}
+updateStrategy: {rollingUpdate: {maxUnavailable: 100%}}
+"""
+
+
+@pytest.fixture
+def as_it_was(sandbox: Sandbox, administrator: Administrator) -> Iterator[None]:
+    """A namespace for releases; at the end every object of every kind is as it was."""
+    before = everything(sandbox.api)
+    administrator.kubectl("create", "namespace", RELEASES)
+    yield
+    administrator.kubectl("delete", "namespace", RELEASES)
+    now = everything(sandbox.api)
+    assert {path for path in {*before, *now} if before.get(path) != now.get(path)} == set()
+
+
+async def carried_out(session: Session, tool: str, **arguments: Any) -> None:
+    plan, text, failed = await ask(session, tool, namespace=RELEASES, **arguments)
+    assert not failed and plan["plan_id"], text
+    done, text, failed = await ask(session, tool, plan_id=plan["plan_id"])
+    assert not failed and done["applied"], text
+
+
+async def test_helm_works_under_the_rights_of_its_level(
+    serve: Serve, administrator: Administrator, tmp_path: Path, as_it_was: None
+) -> None:
+    helm = {"OBI_MCP_TOOLSETS": '["helm"]'}
+    with rights(administrator, tmp_path, "non-destructive", "--no-helm", namespace=RELEASES) as without:
+        async with serve("full", **{**without.settings, **helm}) as session:
+            refused, text, failed = await ask(session, "obi_helm_install", namespace=RELEASES, values=VALUES)
+            assert failed and "secrets" in refused["hint"] and "without --no-helm" in refused["hint"], text
+    with rights(administrator, tmp_path, "non-destructive", namespace=RELEASES) as middle:
+        async with serve("non-destructive", **{**middle.settings, **helm}) as session:
+            await carried_out(session, "obi_helm_install", values=VALUES)
+            await carried_out(session, "obi_helm_upgrade", values="config: {log_level: DEBUG}")
+            seen, text, failed = await ask(session, "obi_helm_status", namespace=RELEASES)
+            assert not failed and (seen["revision"], seen["ready"]) == (2, True), text
+    with rights(administrator, tmp_path, "full", namespace=RELEASES) as high:
+        async with serve("full", **{**high.settings, **helm}) as session:
+            await carried_out(session, "obi_helm_rollback")
+            await carried_out(session, "obi_helm_uninstall")
 
 
 # --- no rule could be left out ---
