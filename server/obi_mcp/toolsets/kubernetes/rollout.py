@@ -79,6 +79,7 @@ async def rolled_out(
         if why and hopeless_since is not None and clock() - hopeless_since > PATIENCE_S:
             raise ProgramFailed(f"the new pods of {workload} do not become ready: {why}")
         if clock() > deadline:
+            why = why or await _not_ready(services, place, workload)
             raise ProgramFailed(
                 f"{count.updated} of {count.wanted} pods of {workload} are new and {count.ready} ready "
                 f"after {wait_s:g} s" + (f": {why}" if why else "")
@@ -102,18 +103,29 @@ async def _progress_of(services: Services, place: Place, workload: Target) -> tu
 
 async def _hopeless(services: Services, place: Place, workload: Object) -> str:
     """Why a pod will not become ready by waiting, or nothing."""
-    selector = ",".join(f"{key}={value}" for key, value in workload["spec"]["selector"]["matchLabels"].items())
-    namespace = workload["metadata"]["namespace"]
-    reading = await services.enforcer.read(place.call(f"kubectl get pods -n {namespace} -l '{selector}' -o json"))
-    for pod in reading.objects:
-        if is_ready(pod):
-            continue
+    for pod in await _pods_not_ready(services, place, workload):
         for status in (pod.get("status") or {}).get("containerStatuses") or ():
             reason = ((status.get("state") or {}).get("waiting") or {}).get("reason")
             if reason in _HOPELESS:
                 why, _ = trouble(pod)
                 return f"{name_of(pod)}: {why}"
     return ""
+
+
+async def _not_ready(services: Services, place: Place, workload: Target) -> str:
+    """What can be said of the first pod that is not ready."""
+    body = await look_up(services, place, workload)
+    for pod in await _pods_not_ready(services, place, body) if body is not None else ():
+        why, _ = trouble(pod)
+        return f"{name_of(pod)} on {(pod.get('spec') or {}).get('nodeName', 'no node')}: {why}"
+    return ""
+
+
+async def _pods_not_ready(services: Services, place: Place, workload: Object) -> list[Object]:
+    selector = ",".join(f"{key}={value}" for key, value in workload["spec"]["selector"]["matchLabels"].items())
+    namespace = workload["metadata"]["namespace"]
+    reading = await services.enforcer.read(place.call(f"kubectl get pods -n {namespace} -l '{selector}' -o json"))
+    return [pod for pod in reading.objects if not is_ready(pod)]
 
 
 async def _not_created(services: Services, place: Place, workload: Object) -> str:
