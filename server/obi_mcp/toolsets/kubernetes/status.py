@@ -51,7 +51,7 @@ async def run(services: Services, call: ToolCall) -> ToolResult:
     """Reads and shows; pods that are not well come first."""
     place = Place.of(NAME, call)
     limit, start = call.arguments.get("limit", DEFAULT_LIMIT), _start(call.arguments.get("cursor"))
-    seen = await survey(services, place, usage=True)
+    seen = await survey(services, place, usage=True, caches=True)
     structured: dict[str, Any] = {
         "nodes": seen.nodes,
         "workloads": [

@@ -87,8 +87,9 @@ class Survey:
     selector: str = ""
 
 
-async def survey(services: Services, place: Place, *, usage: bool = False) -> Survey:
-    """Reads all of it, by the scope's selectors in turn until one finds a DaemonSet. ``usage``: what the pods use, too.
+async def survey(services: Services, place: Place, *, usage: bool = False, caches: bool = False) -> Survey:
+    """Reads all of it, by the scope's selectors in turn until one finds a DaemonSet. ``usage``: what the pods use, too;
+    ``caches``: and the k8s-caches.
 
     Raises: what a read raises.
     """
@@ -97,10 +98,10 @@ async def survey(services: Services, place: Place, *, usage: bool = False) -> Su
         skipped = 0
         for selector in services.settings.scope.selectors:
             tail = f"{place.where} -l '{selector}' -o json"
-            sets, pods, caches, measured = await asyncio.gather(
+            sets, pods, deployed, measured = await asyncio.gather(
                 services.enforcer.read(place.call(f"kubectl get daemonsets {tail}")),
                 services.enforcer.read(place.call(f"kubectl get pods {tail}")),
-                _caches(services, place, tail),
+                _caches(services, place, tail) if caches else _nothing(),
                 measured_pods(services, place, tail) if usage else _nothing(),
             )
             skipped += sets.skipped + pods.skipped
@@ -108,7 +109,7 @@ async def survey(services: Services, place: Place, *, usage: bool = False) -> Su
                 known = (await nodes).objects
                 found = [await _workload(services, place, body, pods.objects, known) for body in sets.objects]
                 used = usage_of(measured, pods.objects) if isinstance(measured, tuple) else Usage({}, measured)
-                return Survey(tuple(found), len(known), skipped, caches, used, selector)
+                return Survey(tuple(found), len(known), skipped, deployed, used, selector)
         return Survey((), len((await nodes).objects), skipped)
     finally:
         nodes.cancel()
@@ -171,7 +172,7 @@ async def measured_pods(services: Services, place: Place, tail: str) -> tuple[Ob
         return error.message
 
 
-async def _nothing() -> tuple[Object, ...]:
+async def _nothing() -> tuple[Any, ...]:
     return ()
 
 

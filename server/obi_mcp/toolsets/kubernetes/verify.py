@@ -51,7 +51,7 @@ def spec() -> ToolSpec:
 async def run(services: Services, call: ToolCall) -> ToolResult:
     """The verdict over everything of OBI's in the place."""
     place = Place.of(NAME, call)
-    seen = await survey(services, place)
+    seen = await survey(services, place, caches=True)
     findings = [finding for cache in seen.caches for finding in _cache(cache)]
     if not seen.workloads:
         what = f"no DaemonSet of OBI's is in {place.namespace or 'any namespace'}"
