@@ -241,3 +241,4 @@ class AuditError(ObiMcpError):
     """The audit log cannot be written, is held by another server, or does not verify."""
 
     code = "audit_error"
+    audited = True  # there is no log that it could stand in

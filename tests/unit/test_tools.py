@@ -416,3 +416,12 @@ def test_what_nobody_foresaw_is_told_to_nobody(caplog: pytest.LogCaptureFixture)
     assert (result.is_error, result.structured["code"]) == (True, "internal")
     assert "hunter2" not in json.dumps(result.structured) + result.text
     assert "hunter2" in caplog.text
+
+
+def test_a_refusal_inside_a_tool_has_its_line() -> None:
+    made = services(RecordedRoad(), FULL)
+    call = ToolCall({"plan_id": "0123"}, "test")
+    result = asyncio.run(run_tool(made, spec("obi_k8s_deploy"), call))
+    assert isinstance(made.audit, RecordedAudit)
+    assert result.structured["code"] == "invalid_argument"
+    assert [(entry.tool, entry.error) for entry in made.audit.entries] == [("obi_k8s_deploy", "invalid_argument")]

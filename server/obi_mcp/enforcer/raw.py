@@ -42,3 +42,8 @@ def _ports(pod: Mapping[str, Any], container: str) -> list[int]:
 
 def _is_tcp(port: Mapping[str, Any]) -> bool:
     return isinstance(port.get("containerPort"), int) and port.get("protocol", "TCP") == "TCP"
+
+
+def raw_path(spec: RawSpec) -> str:
+    """The API server's path of a pod's endpoint."""
+    return f"/api/v1/namespaces/{spec.namespace}/pods/{spec.pod}:{spec.port}/proxy/{spec.path}"

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from obi_mcp.audit import AuditEntry
 from obi_mcp.enforcer.model import Progress
-from obi_mcp.errors import Declined, InvalidArgument, ObiMcpError
+from obi_mcp.errors import InvalidArgument, ObiMcpError
 from obi_mcp.policy.model import Access
 from obi_mcp.redact import Redactor, strip_controls, strip_values
 from obi_mcp.toolsets.arguments import check_arguments
@@ -43,14 +43,12 @@ async def run_tool(services: Services, spec: ToolSpec, call: ToolCall) -> ToolRe
 async def _outcome(services: Services, spec: ToolSpec, call: ToolCall) -> ToolResult:
     notices = [f"{call.called} is {spec.name} here"] if call.called not in ("", spec.name) else []
     try:
-        try:
-            spec, call = await _of_today(services, spec, call, notices)
-            call = await confirmed_tool(services, spec, call)
-        except (InvalidArgument, Declined) as error:
-            _record(services, spec, call, error)
-            raise
+        spec, call = await _of_today(services, spec, call, notices)
+        call = await confirmed_tool(services, spec, call)
         result = await _run(services, spec, call)
     except ObiMcpError as error:
+        if not error.audited:
+            _record(services, spec, call, error)
         result = render_error(error, _level(services, call))
     return _noticed(result, notices) if notices else result
 
@@ -94,7 +92,6 @@ async def _run(services: Services, spec: ToolSpec, call: ToolCall) -> ToolResult
     except Exception:  # the very top: what nobody foresaw is written down here and told to nobody
         logger.exception("tool %s failed", spec.name)
         error = ObiMcpError(f"{spec.name} failed inside the server", "the server's log on standard error says why")
-        _record(services, spec, call, error)
         raise error from None
 
 
@@ -136,7 +133,7 @@ def _level(services: Services, call: ToolCall) -> Access:
 
 
 def _record(services: Services, spec: ToolSpec, call: ToolCall, error: ObiMcpError) -> None:
-    """The audit line of a call that ended before the enforcer, or in a way that it did not foresee."""
+    """The audit line of a call that ended outside the enforcer, or in a way that it did not foresee."""
     command = call.arguments.get("command")
     text = command[:MAX_COMMAND] if isinstance(command, str) else ""
     services.audit.record(AuditEntry(spec.name, text, call.caller, error=error.code))
