@@ -73,7 +73,7 @@ def _first(error: BaseException) -> str:
 
 
 async def _session(files: ServerFiles, place: Place, transcript: Transcript) -> tuple[int, StepFailed | None]:
-    """Plays the steps up to the first that fails; the number of tool calls, and that failure.
+    """Plays the steps up to the first that fails; the number of command lines, and that failure.
 
     It is not raised here, because the client's task groups would wrap it.
     """
@@ -88,8 +88,8 @@ async def _session(files: ServerFiles, place: Place, transcript: Transcript) -> 
             try:
                 await _play_step(step, stage)
             except StepFailed as problem:
-                return len(stage.answers), problem
-        return len(stage.answers), None
+                return stage.commands, problem
+        return stage.commands, None
 
 
 async def _play_step(step: Step, stage: Stage) -> None:

@@ -8,6 +8,7 @@ from tests.demo.server import ServerFiles, last_head, verify_audit
 from tests.demo.step import StepFailed
 from tests.demo.transcript import Transcript
 
+COMMAND_TOOLS = frozenset({"obi_kubectl", "obi_helm", "obi_command", "obi_explain_command"})
 TITLE = "The audit log of this session, verified"
 
 
@@ -20,9 +21,9 @@ def play(files: ServerFiles, transcript: Transcript, *, calls: int) -> None:
         raise StepFailed(str(problem)) from None
     lines = [json.loads(line) for line in files.audit.read_text(encoding="utf-8").splitlines()]
     ends = [line for line in lines if line.get("outcome") != "began"]  # a write has a line before it is made, too
-    written = sum(line.get("tool", "").startswith("obi_") for line in ends)
+    written = sum(line.get("tool", "") in COMMAND_TOOLS for line in ends)
     if written != calls:
-        raise StepFailed(f"{calls} tools were called, and {written} lines are in the log")
+        raise StepFailed(f"{calls} command lines were called, and {written} lines of them are in the log")
     transcript.command("shell", f"obi-mcp audit verify {files.audit} --head {head}", None)
     whole = verify_audit(files.audit, head)
     transcript.output(whole.stdout)

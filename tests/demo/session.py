@@ -6,11 +6,12 @@ learns them.
 
 from __future__ import annotations
 
+from tests.demo import cluster
 from tests.demo.flows import FlowMeasurement
 from tests.demo.place import Needs
 from tests.demo.step import CommandStep, Explains, IsRefused, Runs, Step, ToolList
 
-ALL_TOOLS = ("obi_kubectl", "obi_helm", "obi_command", "obi_explain_command")
+ALL_TOOLS = ("obi_kubectl", "obi_helm", "obi_command", "obi_explain_command", "obi_k8s_preflight")
 OBI = "app.kubernetes.io/part-of in (obi, beyla)"
 METRICS = "kubectl get --raw /api/v1/namespaces/{namespace}/pods/{pod}:{port}/proxy/metrics"
 
@@ -169,4 +170,5 @@ STEPS: tuple[Step, ...] = (
         "helm list -A",
         Runs(shows=("{releases}",), added="--filter"),
     ),
+    *cluster.STEPS,
 )

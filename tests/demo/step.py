@@ -28,6 +28,8 @@ class Stage:
     transcript: Transcript
     facts: dict[str, str]
     answers: list[str] = field(default_factory=list)
+    commands: int = 0
+    """How many command lines were called; each has its line in the audit log, a tool that plans has several."""
 
     def fill(self, text: str) -> str:
         """``text`` with every known ``{name}`` in it replaced."""
@@ -36,16 +38,21 @@ class Stage:
         return text
 
     async def call(self, tool: str, command: str, stdin: str | None = None) -> Answer:
-        """Call a tool as any client would, and keep what came back."""
+        """Call a tool for command lines as any client would, and keep what came back."""
         arguments = {"command": command}
         if stdin is not None:
             arguments["stdin"] = stdin
-        if self.place.context is not None:
-            arguments["context"] = self.place.context
-        result = await self.client.call_tool(tool, arguments)
+        self.commands += 1
+        answer, _ = await self.ask(tool, arguments)
+        return answer
+
+    async def ask(self, tool: str, arguments: Mapping[str, Any]) -> tuple[Answer, str]:
+        """Call any tool of this place's cluster; the answer, and its text."""
+        context = {"context": self.place.context} if self.place.context is not None else {}
+        result = await self.client.call_tool(tool, {**arguments, **context})
         answer = Answer(result.structured_content or {}, bool(result.is_error))
         self.answers.append(result.model_dump_json())
-        return answer
+        return answer, "\n".join(getattr(part, "text", "") for part in result.content)
 
 
 @dataclass(frozen=True, slots=True)

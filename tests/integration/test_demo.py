@@ -46,6 +46,9 @@ def test_without_a_real_node_the_steps_that_need_one_are_left_out_and_say_why() 
     assert left_out == [
         "4. OBI's own metrics, through the API server's pod proxy",
         "5. The flow metric against bytes that were really sent",
+        "23. Metrics of all its pods, merged",
+        "25. One that is valid and breaks the pods is planned",
+        "26. and taken back, because they do not become ready",
     ]
     assert all("simulated nodes alone" in line for line in lines if line.startswith("    LEFT OUT: "))
     assert left_behind(demo.pid) == []
