@@ -1,6 +1,6 @@
-"""Prometheus' text format as it streams by, line by line: nothing of it is kept.
+"""Prometheus' text format and OpenMetrics as they stream by, line by line: nothing of it is kept.
 
-Source of fact: Prometheus' documentation of the exposition formats (text format 0.0.4).
+Source of fact: Prometheus' documentation of the exposition formats (text format 0.0.4), the OpenMetrics specification.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ Role = Literal["value", "bucket", "sum", "count", "quantile"]
 """What a sample is in its family."""
 
 _LABELS = r"\{(?:[a-zA-Z_]\w*+=\"(?:[^\"\\]|\\.)*+\"(?:,|(?=\})))*+\}"
-_SAMPLE = re.compile(rf"[ \t]*([a-zA-Z_:][\w:]*+)({_LABELS})?[ \t]+(\S++)(?:[ \t]+-?\d++)?(?: #.*)?[ \t\r]*")
+_SAMPLE = re.compile(rf"[ \t]*([a-zA-Z_:][\w:]*+)({_LABELS})?[ \t]+(\S++)(?:[ \t]+-?[\d.]++)?(?: #.*)?[ \t\r]*")
 _NAME = re.compile(r"[a-zA-Z_:][\w:]*+")
 _BOUND = re.compile(r'[{,]le="([^"\\]*)"')
 _LABEL = re.compile(r'([a-zA-Z_]\w*+)="((?:[^"\\]|\\.)*+)"')
@@ -84,6 +84,7 @@ class Exposition:
         if match is None:
             return
         name, kind = match[1], _KINDS.get(match[2], "untyped")
+        self._known[f"{name.removesuffix('_total')}_created"] = None  # OpenMetrics: the time at which it began
         for suffix, role in _PARTS.get(kind, _PLAIN).items():
             self._known[name + suffix] = (name, kind, role) if self._wants(name) else None
 

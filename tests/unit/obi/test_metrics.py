@@ -156,6 +156,17 @@ def test_percentiles_at_the_edges(buckets: dict[float, float], q: float, expecte
     assert Family("d", "histogram", layouts=layouts).quantile(q) == expected
 
 
+def test_openmetrics_is_read_too() -> None:
+    text = (
+        '# TYPE f_bytes counter\n# UNIT f_bytes bytes\nf_bytes_total{a="1"} 5 # {trace_id="x"} 1.0 1700000000.5\n'
+        'f_bytes_created{a="1"} 1700000000.1\n# TYPE d histogram\nd_bucket{le="+Inf"} 2 # {trace_id="y"} 0.3\n'
+        "d_sum 1.5\nd_count 2\nd_created 1700000000.1\n# EOF\n"
+    )
+    d, f = merged({"p": text})
+    assert (f.name, f.kind, f.total, f.series) == ("f_bytes", "counter", 5.0, 1)
+    assert (d.count, d.sum, d.buckets()) == (2.0, 1.5, {INF: 2.0})
+
+
 def test_gauges_are_not_added_and_what_is_no_number_is_left_out() -> None:
     text = "# TYPE g gauge\ng {}\n"
     (family,) = merged({f"p{n}": text.format(n) for n in (1, 2, 9, "NaN")})
