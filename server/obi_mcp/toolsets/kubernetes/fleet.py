@@ -10,11 +10,12 @@ from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.kubernetes.place import PLACE, Place
 from obi_mcp.toolsets.kubernetes.schema import arguments, result
 from obi_mcp.toolsets.kubernetes.status import workload_row
-from obi_mcp.toolsets.kubernetes.survey import survey
+from obi_mcp.toolsets.kubernetes.survey import Workload, survey
 
 NAME = "obi_k8s_fleet_status"
 MAX_CONTEXTS = 100
 DEFAULT_TIMEOUT_S = 10
+MAX_UNCOVERED = 20
 
 
 def spec() -> ToolSpec:
@@ -81,8 +82,14 @@ async def _cluster(services: Services, call: ToolCall, context: str, timeout_s: 
     return {
         "context": context,
         "nodes": seen.nodes,
-        "workloads": [workload_row(workload) for workload in seen.workloads],
+        "workloads": [_row(workload) for workload in seen.workloads],
     }
+
+
+def _row(workload: Workload) -> dict[str, Any]:
+    """As in one cluster, with the first of the nodes without OBI: many clusters of many nodes are too long to read."""
+    row = workload_row(workload)
+    return {**row, "uncovered": row["uncovered"][:MAX_UNCOVERED]}
 
 
 def _line(row: dict[str, Any]) -> str:
