@@ -269,6 +269,36 @@ async def test_names_and_versions_are_no_more_than_that(quiet: Session) -> None:
             assert words[:3] == ["kubectl", "set", "image"] and words[4].endswith(f":{one.value}"), words
 
 
+PLACES: tuple[Callable[[str], dict[str, Any]], ...] = (
+    lambda text: {"image": {"tag": text}},
+    lambda text: {"image": {"repository": text}},
+    lambda text: {"nodeSelector": {"kubernetes.io/os": text}},
+    lambda text: {"config": {"otel_traces_export": {"endpoint": text}}},
+)
+
+
+async def test_values_of_a_chart_are_no_more_than_values(serve: Serve, sandbox: Sandbox) -> None:
+    """What helm renders is judged; a value that is a template never gets that far."""
+    _, place = sandbox.requests()
+    named = {"fullnameOverride": "marker"}
+    base = {"namespace": "monitoring", "create_namespace": True, "values": json.dumps(named)}
+    inside = [{**named, **at(text)} for at in PLACES for text in hostile.INJECTIONS[::12]]
+    texts = [*hostile.documents()[:: 4 * EVERY], *hostile.INJECTIONS[::8], *map(json.dumps, inside)]
+    async with serve("full", **{**SETTINGS, "OBI_MCP_TOOLSETS": '["helm"]'}) as session:
+        good = await tried(session, "obi_helm_install", base, "release", ["obi"])
+        tries = await tried(session, "obi_helm_install", base, "values", texts)
+        tries += await tried(session, "obi_helm_install", base, "namespace", hostile.INJECTIONS[::12])
+        tries += await tried(session, "obi_helm_install", base, "release", hostile.INJECTIONS[::12])
+    assert [one.refused for one in good] == [False], good[0].text
+    for one in (*good, *tries):
+        if not one.refused:
+            assert {change["object"].split()[0] for change in one.structured["changes"]} <= {*KINDS, "Deployment"}, one
+            assert "{{" not in str(one.value), one
+    assert any(not one.refused for one in tries)
+    made, _ = sandbox.requests(place)
+    assert [f"{one.verb} {one.path}" for one in made if one.writes] == []
+
+
 # --- plan ids ---
 
 
