@@ -218,9 +218,10 @@ class ProgramMissing(ObiMcpError):
 
 
 class ProgramFailed(ObiMcpError):
-    """A program of ours failed where its answer was needed to judge or to continue."""
+    """A program of ours failed where its answer was needed to judge or to continue. ``stdout``: what it had printed."""
 
     code = "program_failed"
+    stdout = ""
 
 
 class ConfigError(ObiMcpError):

@@ -245,16 +245,15 @@ async def tools_of(
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A failure of the n-th write of a plan. ``after``: what the plan makes when nothing fails, without names."""
+    """A failure of one write of a plan, as ``POST /api/v1/…`` with NAME for the name of the case."""
 
     scenario: Scenario
-    number: int
-    failure: Failure
     write: str
+    failure: Failure
 
     @property
     def id(self) -> str:
-        return f"{self.scenario.name}, write {self.number + 1} ({self.write}): {self.failure.name}"
+        return f"{self.scenario.name}, {self.write}: {self.failure.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,7 +286,7 @@ async def play(ground: Ground, case: Case, planned: State) -> Seen:
     ground.double.arm(None)
     plan_id = await ground.plan(case.scenario, name)
     before = ground.state(name)
-    ground.double.arm(case.failure, case.number)
+    ground.double.arm(case.failure, case.write.replace("NAME", name))
     answer = await ground.carry_out(case.scenario, plan_id)
     assert ground.double.struck.is_set(), "the failure struck"
     now, said = ground.state(name), answer.structured
@@ -335,4 +334,4 @@ def difference(one: State, other: State) -> str:
 
 def every_case(scenario: Scenario, writes: list[str]) -> list[Case]:
     """Each write of a plan with each failure."""
-    return [Case(scenario, number, failure, write) for number, write in enumerate(writes) for failure in FAILURES]
+    return [Case(scenario, write, failure) for write in dict.fromkeys(writes) for failure in FAILURES]

@@ -1,4 +1,4 @@
-"""A DOUBLE before the sandbox's real API server that fails in the middle of one write: the n-th that reaches it.
+"""A DOUBLE before the sandbox's real API server that fails in the middle of one write, whenever that comes.
 
 Reads and dry runs pass, so that what a server does about a failed write is seen with the cluster's real answers.
 """
@@ -40,7 +40,7 @@ server, for a moment; ``goes``: the same, until it is called back."""
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What happens to the n-th write. ``times``: how many writes in a row are answered so."""
+    """What happens to a write. ``times``: to how many in a row from then on."""
 
     name: str
     how: How
@@ -61,7 +61,8 @@ class FailingServer:
     struck: threading.Event = field(default_factory=threading.Event)
     let_go: threading.Event = field(default_factory=threading.Event)
     _failure: Failure | None = None
-    _at: int = -1
+    _write: tuple[str, str] = ("", "")
+    _at: int | None = None
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _listening: ThreadingHTTPServer | None = None
     _open: set[socket.socket] = field(default_factory=set)
@@ -71,14 +72,15 @@ class FailingServer:
     def address(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
-    def arm(self, failure: Failure | None, at: int = -1) -> None:
-        """From now on the writes are counted, and that one fails."""
+    def arm(self, failure: Failure | None, write: str = "") -> None:
+        """From now on the writes are counted, and that one (``POST /api/v1/…``) fails."""
         self.let_go.set()
         self.come_back()
         self.struck.clear()
         self.let_go = threading.Event()
         with self._lock:
-            self.writes, self._failure, self._at = [], failure, at
+            verb, _, path = write.partition(" ")
+            self.writes, self._failure, self._write, self._at = [], failure, (verb, path), None
 
     def failing(self, verb: str, path: str) -> Failure | None:
         """What is to happen to this request."""
@@ -89,10 +91,11 @@ class FailingServer:
         ):
             return None
         with self._lock:
-            number = len(self.writes)
-            self.writes.append((verb, path.partition("?")[0]))
-            failure = self._failure
-            if failure is None or not self._at <= number < self._at + failure.times:
+            number, write, failure = len(self.writes), (verb, path.partition("?")[0]), self._failure
+            self.writes.append(write)
+            if self._at is None and write == self._write:
+                self._at = number
+            if failure is None or self._at is None or number >= self._at + failure.times:
                 return None
         self.struck.set()
         return failure

@@ -116,7 +116,7 @@ def test_a_plan_that_fails_in_the_middle_is_done_or_taken_back_and_says_which(on
         writes, planned = await clean_run(ground, scenario)
         for _, write, failure in (row for row in CASES if row[0] == name):
             assert write in writes
-            await play(ground, Case(scenario, writes.index(write), FAILURE[failure], write), planned)
+            await play(ground, Case(scenario, write, FAILURE[failure]), planned)
 
     on(use)
 
@@ -132,7 +132,7 @@ def test_what_cannot_be_removed_again_at_that_level_is_told_before_and_after(on:
         given = {"name": name, "namespace": name, **scenario.arguments}
         plan = (await ground.call(scenario.tool, **given)).structured
         assert any("could not be removed again" in warning for warning in plan["warnings"])
-        ground.double.arm(FAILURE["500"], 6)
+        ground.double.arm(FAILURE["500"], f"POST /apis/apps/v1/namespaces/{name}/daemonsets")
         said = (await ground.carry_out(scenario, plan["plan_id"])).structured
         made = {f"{kind} {name}/{name}" for kind in ("ServiceAccount", "ConfigMap", "Service")}
         made |= {f"ClusterRole {name}", f"ClusterRoleBinding {name}", f"Namespace {name}"}
@@ -158,7 +158,7 @@ def test_a_cancelled_plan_is_taken_back(on: On, at: Place) -> None:
         scenario, name = BY_NAME["config after others"], ground.new_name()
         ground.prepare(scenario, name)
         plan_id, before = await ground.plan(scenario, name), ground.state(name)
-        ground.double.arm(FAILURE["hangs, executed"], 0)
+        ground.double.arm(FAILURE["hangs, executed"], f"PATCH /api/v1/namespaces/{name}/configmaps/{name}")
         running = asyncio.ensure_future(ground.carry_out(scenario, plan_id))
         await asyncio.to_thread(ground.double.struck.wait, 20)
         await asyncio.to_thread(wait_until, "it was written", lambda: ground.state(name) != before, within_s=10)
@@ -192,7 +192,7 @@ def test_a_server_that_is_ended_in_the_middle_takes_back_or_has_written_that_it_
         given = {"name": name, "namespace": name, **scenario.arguments}
         running.ask(1, "tools/call", name=scenario.tool, arguments=given)
         plan_id = running.answer(1)["result"]["structuredContent"]["plan_id"]
-        double.arm(FAILURE["hangs, executed"], 0)
+        double.arm(FAILURE["hangs, executed"], f"PATCH /api/v1/namespaces/{name}/configmaps/{name}")
         running.ask(2, "tools/call", name=scenario.tool, arguments={"plan_id": plan_id})
         wait_until("it was written", lambda: ground.state(name) != before, within_s=20)
         running.process.send_signal(number)

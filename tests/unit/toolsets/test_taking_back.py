@@ -139,6 +139,17 @@ def test_the_way_back_changes_what_differs_and_no_more(
         assert document["data"] == {"obi.yml": "a"} and "uid" not in document["metadata"]
 
 
+def test_a_service_that_was_made_again_keeps_its_new_address() -> None:
+    before: Object = {"kind": "Service", "metadata": {"name": "obi", "uid": "1"}, "spec": {"clusterIP": "10.0.0.1"}}
+    live: Object = {
+        "kind": "Service",
+        "metadata": {"name": "obi", "uid": "2", "labels": {"x": "y"}},
+        "spec": {"clusterIP": "10.0.0.2"},
+    }
+    undo = undo_of(Piece(Target("Service", "obi", "obi"), before, None), live, applied=True)
+    assert undo is not None and "clusterIP" not in undo.command and "labels" in undo.command
+
+
 def test_a_role_is_not_patched() -> None:
     piece = Piece(Target("ClusterRole", "obi", None), body(noted="a"), body("b", noted="a"))
     undo = undo_of(piece, piece.after, applied=False)

@@ -169,10 +169,15 @@ def _restarted(body: Object) -> str | None:
     return (metadata.get("annotations") or {}).get(RESTARTED)
 
 
-def _comparable(body: Object, restart: str | None = None) -> str:
-    """As text in one order; without a Service's addresses, and with that time of a restart as any other."""
+def settable(body: Object) -> dict[str, Any]:
+    """What somebody can set of an object that is there: not a Service's addresses."""
     parts = normalized(body)
     if parts.get("kind") == "Service":
         parts["spec"] = {key: value for key, value in (parts.get("spec") or {}).items() if key not in _ADDRESSES}
-    text = json.dumps(parts, sort_keys=True)
+    return parts
+
+
+def _comparable(body: Object, restart: str | None = None) -> str:
+    """As text in one order, with that time of a restart as any other."""
+    text = json.dumps(settable(body), sort_keys=True)
     return text.replace(json.dumps(restart), '"restarted"') if restart else text

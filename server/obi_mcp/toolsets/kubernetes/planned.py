@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from obi_mcp.audit import AuditEntry
 from obi_mcp.enforcer.model import Progress
-from obi_mcp.errors import Declined, InvalidArgument, ObiMcpError, ProgramFailed
+from obi_mcp.errors import CallTimeout, ClusterUnreachable, Declined, InvalidArgument, ObiMcpError, ProgramFailed
 from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.base import SHARED, Schema, Services, ToolCall, ToolResult
 from obi_mcp.toolsets.confirming import confirmed
@@ -130,7 +130,9 @@ def _hint(outcome: Outcome, error: ObiMcpError) -> str:
         return "run the commands in left"
     if outcome.conflicts:
         return "look at what somebody else changed, then make a new plan; the rest is as it was"
-    return f"the cluster is as it was; {error.hint or 'mend what the message names'}"
+    if isinstance(error, ClusterUnreachable | CallTimeout):
+        return "the cluster is as it was; make a new plan when the API server is well"
+    return f"the cluster is as it was; {error.hint or 'mend what the message names, and make a new plan'}"
 
 
 def _shown(plan: Plan) -> ToolResult:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
@@ -30,10 +31,10 @@ from obi_mcp.toolsets.kubernetes.objects import (
     is_going,
     list_of,
     look_up,
-    normalized,
     same,
     same_note,
     same_object,
+    settable,
 )
 from obi_mcp.toolsets.kubernetes.place import Place
 from obi_mcp.toolsets.kubernetes.plan import Step, Undo
@@ -49,6 +50,8 @@ _PATCHED = frozenset(
     | {"ServiceMonitor", "PodMonitor", "HorizontalPodAutoscaler"}
 )
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.25, 2.0
+# How Go says that a request had no answer: Post "https://…": EOF.
+_NO_ANSWER = re.compile(r"\b(?:Get|Post|Put|Patch|Delete) \"\S+\": ")
 _PASSES = ("(TooManyRequests)", "(ServiceUnavailable)", "(ServerTimeout)", "(Timeout)", "etcdserver:", "(Conflict)")
 
 
@@ -253,7 +256,7 @@ def undo_of(piece: Piece, live: Object | None, *, applied: bool) -> Undo | None:
             return Undo("kubectl apply -f -", list_of([piece.after])) if piece.after is not None else None
         return Undo(f"kubectl delete {target.words}")
     if live is not None and target.kind in _PATCHED and same_note(live, before):
-        patch = json.dumps(merge_patch(normalized(live), normalized(before))).replace("'", "\\u0027")
+        patch = json.dumps(merge_patch(settable(live), settable(before))).replace("'", "\\u0027")
         if len(patch) < MAX_PATCH // 2 and REDACTED not in patch:
             return Undo(f"kubectl patch {target.words} --type merge -p '{patch}'")
     if holds_a_secret(before):
@@ -274,11 +277,15 @@ def _shown_undo(piece: Piece, undo: Undo) -> str:
 
 
 async def run(services: Services, place: Place, command: str, stdin: str | None = None) -> Answer:
-    """Runs one command line of a plan. Raises: ProgramFailed for an exit code, and what the road raises."""
+    """Runs one command line of a plan. Raises: ProgramFailed for an exit code, ClusterUnreachable where one of several
+    requests had no answer, both with what was printed; and what the road raises."""
     answer = await services.enforcer.run(place.call(command, stdin=stdin))
     if answer.exit_code:
         said = (answer.stderr or answer.stdout).strip()[:600]
-        raise ProgramFailed(f"{shown(command)} failed: {said}", "what was written before it is taken back")
+        kind = ClusterUnreachable if _NO_ANSWER.search(said) else ProgramFailed
+        error = kind(f"{shown(command)} failed: {said}")
+        error.stdout = answer.stdout
+        raise error
     return answer
 
 
