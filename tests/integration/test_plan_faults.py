@@ -46,11 +46,11 @@ CASES = [
     ("deploy", "POST /apis/rbac.authorization.k8s.io/v1/clusterrolebindings", "connection cut after it was executed"),
     ("deploy", "POST /apis/apps/v1/namespaces/NAME/daemonsets", "500"),
     ("deploy", "POST /api/v1/namespaces/NAME/services", "killed after it was executed, stays away"),
-    ("deploy over another", "PATCH /api/v1/namespaces/NAME/configmaps/NAME", "409"),
     ("deploy over another", "PATCH /api/v1/namespaces/NAME/services/NAME", "500"),
     ("config after others", "PATCH /api/v1/namespaces/NAME/configmaps/NAME", "hangs, executed"),
     ("config after others", "PATCH /apis/apps/v1/namespaces/NAME/daemonsets/NAME", "500 again and again"),
     ("upgrade", "PATCH /apis/apps/v1/namespaces/NAME/daemonsets/NAME", "connection cut before the request arrives"),
+    ("upgrade", "PATCH /apis/apps/v1/namespaces/NAME/daemonsets/NAME", "409"),
     ("undeploy", "DELETE /api/v1/namespaces/NAME/serviceaccounts/NAME", "503"),
     ("undeploy", "DELETE /api/v1/namespaces/NAME/services/NAME", "500"),
 ]
