@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from tests.integration.conftest import Serve
 from tests.integration.test_kubernetes import TOOLSETS, ask
-from tests.sandbox.api import Api, wait_until
+from tests.sandbox.api import Api, pod_ready, wait_until
 from tests.sandbox.archive import OBI_IMAGE
 from tests.sandbox.sandbox import Sandbox
 from tests.sandbox.simulated import node_address, start_replay
@@ -27,6 +27,7 @@ NODES = 200
 RECORDED = Path(__file__).parents[1] / "cases" / "obi-metrics" / "metrics-app-go.prom"
 CALLS = "traces_spanmetrics_calls_total"
 LABELS = {"app.kubernetes.io/part-of": "obi", "app.kubernetes.io/name": "picky", "app.kubernetes.io/instance": "obi"}
+CACHE_IMAGE = "ghcr.io/open-telemetry/opentelemetry-ebpf-instrumentation/opentelemetry-ebpf-k8s-cache:v0.11.0"
 MERGE = "application/merge-patch+json"
 LOUD, SILENT, DOWN = 7, 9, 11
 
@@ -120,6 +121,21 @@ def daemonset(name: str, *, selector: dict[str, str], cpu: str) -> dict[str, Any
     }
 
 
+def cache(replicas: int) -> dict[str, Any]:
+    labels = {**LABELS, "app.kubernetes.io/name": "cache"}
+    containers = [{"name": "k8s-cache", "image": CACHE_IMAGE}]
+    return {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "obi-k8s-cache", "labels": labels},
+        "spec": {
+            "replicas": replicas,
+            "selector": {"matchLabels": labels},
+            "template": {"metadata": {"labels": labels}, "spec": {"containers": containers}},
+        },
+    }
+
+
 NODE_CHANGES: dict[int, tuple[dict[str, Any], bool, str | None]] = {
     30: ({}, False, None),
     31: (
@@ -152,9 +168,13 @@ async def test_every_node_without_obi_has_its_reason(serve: Serve, sandbox: Sand
     sandbox.api.post("/api/v1/namespaces", namespace).require("a namespace")
     body = daemonset("picky", selector={"kubernetes.io/arch": arch, "pool": "probe"}, cpu="2")
     sandbox.api.post("/apis/apps/v1/namespaces/obi/daemonsets", body).require("a DaemonSet")
+    sandbox.api.post("/apis/apps/v1/namespaces/obi/deployments", cache(2)).require("a k8s-cache")
 
     def settled() -> bool:
-        pods = sandbox.api.pods("obi")
+        caches = sandbox.api.pods("obi", "app.kubernetes.io/name=cache")
+        pods = sandbox.api.pods("obi", "app.kubernetes.io/name=picky")
+        if len(caches) != 2 or not all(map(pod_ready, caches)):
+            return False
         placed = [pod for pod in pods if pod["status"].get("phase") == "Running"]
         waiting = [pod for pod in pods if pod["status"].get("conditions") and "nodeName" not in pod["spec"]]
         return (len(placed), len(waiting)) == (2, 1)
@@ -168,6 +188,8 @@ async def test_every_node_without_obi_has_its_reason(serve: Serve, sandbox: Sand
     for number, (_, _, why) in NODE_CHANGES.items():
         found = uncovered.get(f"kwok-{number}")
         assert (found is None) if why is None else why.replace("amd64", arch) in str(found), (number, text)
+    (standing,) = seen["k8s_caches"]
+    assert (standing["name"], standing["desired"], standing["version"]) == ("obi-k8s-cache", 2, "v0.11.0")
     assert workload["covered"] == 2 and "2/200 nodes covered, 2 healthy" in verdict
     severities = {entry["what"].partition(": ")[2]: entry["severity"] for entry in verified["findings"]}
     # What keeps OBI away may be meant; a pod that is made for a node and finds no room there never is.
