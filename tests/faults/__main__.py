@@ -7,6 +7,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import threading
 import time
 import traceback
 from collections import Counter
@@ -15,6 +16,7 @@ from pathlib import Path
 from tests.faults.place import place, write_kubeconfig
 from tests.faults.plans import SCENARIOS, Case, Ground, clean_run, every_case, play, tools_of
 from tests.faults.writes import failing_server
+from tests.sandbox.instance import SandboxError
 from tests.sandbox.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[2]
@@ -38,16 +40,27 @@ def main() -> int:
         for part in range(args.processes)
     ]
     ended: Counter[str] = Counter()
-    for process in running:
-        printed, _ = process.communicate()
-        print(printed, end="")
-        ended.update(line.partition(":")[0] for line in printed.splitlines() if line.startswith(_ENDS))
+    readers = [threading.Thread(target=_read, args=(process, ended)) for process in running]
+    for reader in readers:
+        reader.start()
+    for reader, process in zip(readers, running, strict=True):
+        reader.join()
+        process.wait()
     told = ", ".join(f"{count} {how}" for how, count in sorted(ended.items()))
     print(f"{sum(ended.values())} cases in {time.monotonic() - started:.0f} s: {told}")
     return 1 if ended["FAILED"] or any(process.returncode for process in running) else 0
 
 
 _ENDS = ("done", "taken back", "left, then taken back", "FAILED")
+
+
+def _read(process: subprocess.Popen[str], ended: Counter[str]) -> None:
+    """Shows what a part says as it says it, and counts how its cases ended."""
+    for line in process.stdout or ():
+        print(line, end="", flush=True)
+        how = line.partition(":")[0]
+        if how in _ENDS:
+            ended[how] += 1
 
 
 def _part(part: int, parts: int, names: list[str] | None) -> int:
@@ -78,7 +91,7 @@ def _part(part: int, parts: int, names: list[str] | None) -> int:
 async def _ended(ground: Ground, case: Case, planned: dict[str, object]) -> str:
     try:
         return f"{(await play(ground, case, planned)).ended}: {case.id}"
-    except AssertionError as error:
+    except (AssertionError, SandboxError) as error:
         return f"FAILED: {case.id}\n{''.join(traceback.format_exception(error))}"
 
 
