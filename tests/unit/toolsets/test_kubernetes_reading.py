@@ -12,9 +12,9 @@ from tests.unit.recorded_road import NARROWED, RecordedRoad, services
 from obi_mcp.enforcer.model import Call
 from obi_mcp.enforcer.reading import LogReading, PodLog, Reading, TakeLog
 from obi_mcp.enforcer.scraping import Scraping, Wanted
-from obi_mcp.errors import InvalidArgument, ObiMcpError, ProgramFailed
+from obi_mcp.errors import InvalidArgument, NotFound, ObiMcpError, ProgramFailed
 from obi_mcp.toolsets.base import ToolCall, ToolResult
-from obi_mcp.toolsets.kubernetes import metrics, status, verify
+from obi_mcp.toolsets.kubernetes import logs, metrics, status, verify
 
 Outcome = list[dict[str, Any]] | ObiMcpError
 NO_API = ProgramFailed("the API server answered 404 for pods: the server could not find the requested resource")
@@ -259,3 +259,39 @@ def test_a_window_over_too_many_series_is_refused_with_what_to_do(monkeypatch: p
     road.rounds = [{"a": COUNTED % 1, "b": COUNTED % 1}]
     with pytest.raises(InvalidArgument, match="name the metrics"):
         asked(metrics, road, window_s=1)
+
+
+class Logs(RecordedRoad):
+    """Logs by namespace; none where there is none of OBI's."""
+
+    async def read(self, call: Call) -> Reading:
+        self.calls.append(call)
+        return Reading(tuple({"metadata": {"namespace": namespace}} for namespace in ("obi", "shop", "obi")), NARROWED)
+
+    async def read_logs(self, call: Call, take: TakeLog | None = None, *, follow_s: float = 0.0) -> LogReading:
+        self.calls.append(call)
+        if "-n obi " not in call.command or "part-of" not in call.command:
+            raise NotFound("pods", None)
+        assert take is not None
+        take(PodLog("p", "obi", "obi", "n", "level=WARN msg=a\nlevel=WARN msg=a\n"))
+        take(PodLog("q", "obi", "obi", "n", problem="gone"))
+        return LogReading((), NARROWED, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("namespace", "reads", "pods"),
+    [(None, ["get", "logs", "logs"], 2), ("obi", ["logs"], 2), ("shop", ["logs"] * 3, 0)],
+)
+def test_logs_are_looked_for_where_pods_are(namespace: str | None, reads: list[str], pods: int) -> None:
+    road = Logs()
+    arguments = {"namespace": namespace} if namespace else {}
+
+    async def run() -> ToolResult:
+        return await logs.all_spec().run(services(road), ToolCall(arguments, "test"))
+
+    result = asyncio.run(run())
+    assert [call.command.split()[1] for call in road.calls] == reads and result.structured["pods"] == pods
+    if pods:
+        (pattern,) = result.structured["patterns"]
+        assert (pattern["count"], pattern["pods"], result.structured["skipped"]) == (2, 1, 1)
+        assert result.structured["unread"] == [{"pod": "q", "problem": "gone"}]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from obi_mcp.enforcer.reading import LogReading, PodLog
-from obi_mcp.errors import InvalidArgument
+from obi_mcp.errors import InvalidArgument, NotFound
 from obi_mcp.obi.log_lines import LEVELS, LogRecord, parse_line, severity
 from obi_mcp.obi.log_merge import LastLines, Patterns
 from obi_mcp.toolsets.base import SHARED, Schema, Services, ToolCall, ToolResult, ToolSpec
@@ -109,19 +109,31 @@ class _Gathering:
 
 async def _run_all(services: Services, call: ToolCall) -> ToolResult:
     given, place = call.arguments, Place.of(ALL, call)
-    for selector in services.settings.scope.selectors:
-        pods = await services.enforcer.read(place.call(f"kubectl get pods {place.where} -l '{selector}' -o json"))
-        if pods.objects:
-            break
-    else:
-        return ToolResult({"pods": 0}, "no pod of OBI's was found")
     gathering = _Gathering(given, patterns=given.get("show", "patterns") == "patterns")
-    whole = LogReading((), pods.decision)
-    # kubectl logs takes one namespace, so each namespace that has pods is a command line of its own.
-    for namespace in sorted({str(pod["metadata"].get("namespace", "")) for pod in pods.objects}):
-        part = await _read(services, place, f"-n {namespace} -l '{selector}'", given, gathering)
-        whole = LogReading((), part.decision, whole.skipped + part.skipped, whole.pods + part.pods)
-    return gathering.result(whole)
+    for selector in services.settings.scope.selectors:
+        whole = None
+        # kubectl logs takes one namespace, so each namespace that has pods is a command line of its own.
+        for namespace in await _namespaces(services, place, selector):
+            try:
+                part = await _read(services, place, f"-n {namespace} -l '{selector}'", given, gathering)
+            except NotFound:
+                continue
+            whole = part if whole is None else _joined(whole, part)
+        if whole is not None:
+            return gathering.result(whole)
+    return ToolResult({"pods": 0}, "no pod of OBI's was found")
+
+
+async def _namespaces(services: Services, place: Place, selector: str) -> list[str]:
+    """Where such pods are: the one that was named, without asking."""
+    if place.namespace:
+        return [place.namespace]
+    pods = await services.enforcer.read(place.call(f"kubectl get pods -A -l '{selector}' -o json"))
+    return sorted({str(pod["metadata"].get("namespace", "")) for pod in pods.objects})
+
+
+def _joined(one: LogReading, other: LogReading) -> LogReading:
+    return LogReading((), other.decision, one.skipped + other.skipped, one.pods + other.pods)
 
 
 async def _run_one(services: Services, call: ToolCall) -> ToolResult:
