@@ -264,7 +264,10 @@ def undo_of(piece: Piece, live: Object | None, *, applied: bool) -> Undo | None:
     noted = applied_last(before)
     if noted is not None:
         return None if applied else Undo("kubectl apply -f -", list_of([noted]))
-    return Undo(f"kubectl {'replace' if live is not None else 'create'} -f -", list_of([as_document(before)]))
+    document = as_document(before)
+    if live is not None and target.kind not in WORKLOADS:  # whose status gives them another version at any time
+        document["metadata"]["resourceVersion"] = live["metadata"].get("resourceVersion")
+    return Undo(f"kubectl {'replace' if live is not None else 'create'} -f -", list_of([document]))
 
 
 def _shown_undo(piece: Piece, undo: Undo) -> str:
