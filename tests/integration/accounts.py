@@ -76,6 +76,4 @@ def account(
 
 def remove(administrator: Administrator, made: Account) -> None:
     """Takes the account and its rights away again."""
-    for body in reversed(made.rights):
-        where = ["-n", body["metadata"]["namespace"]] if "namespace" in body["metadata"] else []
-        administrator.kubectl("delete", body["kind"], body["metadata"]["name"], *where, "--ignore-not-found")
+    administrator.kubectl("delete", "-f", "-", "--ignore-not-found", stdin=yaml.safe_dump_all(made.rights))

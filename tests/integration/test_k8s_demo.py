@@ -353,6 +353,7 @@ async def test_the_k8s_cache_comes_and_goes_with_the_agents(
         actions = {change["object"]: change["action"] for change in plan["changes"]}
         for kind in ("Deployment", "Service", "PodDisruptionBudget"):
             assert actions[f"{kind} {cache}"] == "create", actions
+        assert any(f"deployment/{FULL.name}-k8s-cache" in warning for warning in plan["warnings"]), plan["warnings"]
         await demo.done("obi_k8s_deploy", plan)
         path = f"/apis/apps/v1/namespaces/{FULL.namespace}/deployments/{FULL.name}-k8s-cache"
         wait_until("the cache is ready", lambda: demo.get(path)["status"].get("readyReplicas") == 2, within_s=30)

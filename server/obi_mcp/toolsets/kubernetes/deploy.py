@@ -103,6 +103,9 @@ async def _plan_deployment(services: Services, call: ToolCall) -> Plan | ToolRes
         bodies = [body for body in bodies if body["kind"] != "Namespace"]  # it may be somebody else's, and it is there
     befores = {Target.of(body): await look_up(services, place, Target.of(body)) for body in bodies}
     kept = _kept(services, befores)
+    if install.cache:
+        look = f"kubectl rollout status deployment/{install.cache_name} -n {install.namespace} --timeout=60s"
+        kept.append(f"only the agents are waited for, not the k8s-cache that they ask: {look}")
     step = Step("kubectl apply -f -", tuple(befores), list_of(bodies), dry=live is not None)
     watched = Target("DaemonSet", install.name, install.namespace)
     return await make_plan(services, place, [step], warnings=[*warnings, *kept], watched=watched)
