@@ -33,6 +33,8 @@ CALL_S = 8.0
 """What a command may take here: a write that hangs is given up after it."""
 WAIT_S = 3
 """What the second call may wait for pods and for an API server that is away."""
+BACK_S = 30
+"""What its recovery may wait for: a Namespace is removed when its pods have gone."""
 MOST = 600
 NAMES = tuple(f"f{number}" for number in range(1, MOST))
 CLUSTER_OBJECTS = (*NAMES, *(f"{name}-k8s-cache" for name in NAMES))
@@ -298,7 +300,7 @@ async def play(ground: Ground, case: Case, planned: State) -> Seen:
         ground.double.arm(None)
         recovery = str(said["recovery"])
         assert recovery in answer.text, "it says which call finishes it"
-        again = await ground.carry_out(case.scenario, recovery)
+        again = await ground.carry_out(case.scenario, recovery, wait_s=BACK_S)
         assert again.structured["left"] == [], again.text
         assert ground.state(name) == before, difference(ground.state(name), before)
         ended = "left, then taken back"
