@@ -38,8 +38,9 @@ async def _fetched(case: Case, remote: RemoteChart, folder: Path) -> Chart:
     if not remote.registry:
         await _step(case, remote, "update", folder)
         entry = await asyncio.to_thread(_entry, remote, folder)
-        if reason := remote.refused_index(entry):
+        if (reason := remote.refused_index(entry)) or entry is None:
             raise ValueError(reason)
+        (folder / f"{remote.repository}-index.yaml").write_text(remote.index(entry), encoding="utf-8")
     await _step(case, remote, "pull", folder)
     archives = sorted(folder.glob("*.tgz"))
     if len(archives) != 1:

@@ -44,7 +44,7 @@ async def prove_sidecar(case: Case, check: Check, spec: SidecarSpec) -> Proved:
         return Proved(failed(check, f"{spec.name} has no container of that name", "kubectl get deployments shows them"))
     # Taken away is what would pass if it were added; another one of OBI's is put in the place of the one there is.
     without, beside = (after.body, live) if spec.removes else (_without_ours(case, before, after.body), after)
-    judgement = judge_sidecar(case.policy.grounds.manifest, without, beside, scope=case.scope)
+    judgement = judge_sidecar(case.policy.grounds.manifest, without, beside, scope=case.scope, stays=not spec.removes)
     if refusal := refusal_of(check, judgement, after):
         return refusal
     if not spec.removes:

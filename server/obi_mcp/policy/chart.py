@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from obi_mcp.errors import InvalidDocument
-from obi_mcp.policy.chart_files import digest_of, read_chart
+from obi_mcp.policy.chart_files import digest_of, read_chart, write_chart
 from obi_mcp.policy.chart_index import IndexEntry
 from obi_mcp.policy.chart_remote import MAX_ARCHIVE_BYTES, RemoteChart, refused_address
 from obi_mcp.policy.chart_scan import scan_files
@@ -93,22 +93,19 @@ class ChartStore:
 
         Raises: ValueError where the chart is no longer the one that was resolved; OSError.
         """
-        if chart.path.is_dir():
-            files = read_chart(chart.path)
-            pinned = replace(chart, path=folder / chart.name)
-            for name, data in files.items():
-                place = pinned.path / name
-                place.parent.mkdir(parents=True, exist_ok=True)
-                place.write_bytes(data)
-        else:
-            pinned = replace(chart, path=folder / chart.path.name)
-            pinned.path.write_bytes(_archive(chart.path))
+        if chart.path.is_file():
+            _archive(chart.path)
+        pinned = replace(chart, path=folder / "chart" / chart.name)
+        write_chart(read_chart(chart.path), pinned.path)
         if not self.unchanged(pinned):
             raise ValueError(f"the chart {chart.name} changed while it was read; try again")
         return pinned
 
     def fetched(self, remote: RemoteChart, archive: Path, entry: IndexEntry | None = None) -> Chart:
-        """The chart in a pulled archive. Raises: ValueError where it is not the one that was asked for."""
+        """The chart in a pulled archive, unpacked beside it.
+
+        Raises: ValueError where it is not the one that was asked for; OSError.
+        """
         digest = hashlib.sha256(_archive(archive)).hexdigest()
         if reason := remote.refused_archive(digest, entry):
             raise ValueError(reason)
@@ -117,7 +114,7 @@ class ChartStore:
             raise ValueError(
                 f"repository {remote.repository} gave {chart.name} {chart.version}, not {remote.name} {remote.version}"
             )
-        return chart
+        return self.pin(chart, archive.parent)
 
     def names(self) -> tuple[str, ...]:
         """The names of all charts in the store."""

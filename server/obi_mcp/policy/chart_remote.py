@@ -1,7 +1,8 @@
 """A chart of a repository that the operator configured: which address may be asked, and helm's words that fetch it.
 
 helm compares nothing that it downloads with the index, and takes whatever address an index names. So the entry of the
-index is read here, its host held to the configured ones, and the archive's digest compared.
+index is read here, its host held to the configured ones, and the archive's digest compared. helm's reader of an index
+and ours may differ (doubled keys, other cases, aliases): INVARIANT: helm pulls by an index with that one entry alone.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import base64
 import ipaddress
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,8 @@ from obi_mcp.policy.chart_index import IndexEntry
 MAX_ARCHIVE_BYTES = 10 * 1024 * 1024
 REPOSITORIES = "repositories.json"
 REGISTRIES = "registries.json"
+# Two readers take anything else for two addresses: \\ before @ ends a host for some and not for others.
+_PLAIN = re.compile(r"[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
 _PORTS = {"https": 443, "http": 80}
 
 
@@ -73,7 +77,9 @@ class RemoteChart:
         if entry is None or not entry.urls:
             return f"repository {self.repository} has no {self.name} {self.version}"
         own = urlsplit(self.url)
-        archive = urlsplit(urljoin(f"{_bare(own).rstrip('/')}/", entry.urls[0]))
+        archive = urlsplit(self._archive(entry))
+        if not _PLAIN.fullmatch(entry.urls[0]) or archive.username is not None:
+            return f"the index of repository {self.repository} has {self.name} {self.version} at no plain address"
         if _origin(archive) == _origin(own):
             return None
         if archive.scheme != "https" or archive.hostname not in self.hosts:
@@ -83,6 +89,14 @@ class RemoteChart:
                 "scope.chart_hosts"
             )
         return None
+
+    def index(self, entry: IndexEntry) -> str:
+        """An index with that one entry, at the very address that was judged. JSON is YAML."""
+        made = {"apiVersion": "v2", "name": self.name, "version": self.version, "urls": [self._archive(entry)]}
+        return json.dumps({"apiVersion": "v1", "entries": {self.name: [made]}})
+
+    def _archive(self, entry: IndexEntry) -> str:
+        return urljoin(f"{_bare(urlsplit(self.url)).rstrip('/')}/", entry.urls[0])
 
     def refused_archive(self, digest: str, entry: IndexEntry | None) -> str | None:
         """Why an archive of that hex sha256 is not the one that was meant, or None."""

@@ -24,6 +24,13 @@ _CHANGES = frozenset(
     | {"genPrivateKey", "genCA", "genCAWithKey", "genSelfSignedCert", "genSelfSignedCertWithKey", "genSignedCert"}
     | {"genSignedCertWithKey", "buildCustomCert", "bcrypt", "htpasswd", "encryptAES"}
 )
+# Text that is computed, and that `tpl` could be given: in base64 nobody sees `lookup`.
+_DECODES = frozenset(
+    {"b64dec", "b32dec", "fromJson", "fromJsonArray", "mustFromJson", "fromYaml", "fromYamlArray", "fromToml"}
+)
+# helm fetches what they name, over the network and from files; of the drafts it has its own copies.
+_REFERRING = ("$ref", "$dynamicRef", "$recursiveRef", "$schema")
+_DRAFT = re.compile(r"https?://json-schema\.org/(?:draft-0[4-7]|draft/20(?:19-09|20-12))/schema#?")
 _MAX_DEPTH = 5
 
 # Go knows a comment only right behind the opening braces.
@@ -40,27 +47,34 @@ _TOKEN = re.compile(
 )
 
 
-def scan_files(files: Mapping[str, bytes], *, prefix: str = "", depth: int = 0) -> Iterator[Violation]:
-    """Every reason why this chart, or a chart inside it, may not be used. Paths are files below the chart's top."""
+def scan_files(
+    files: Mapping[str, bytes], *, prefix: str = "", depth: int = 0, evaluates: bool = False
+) -> Iterator[Violation]:
+    """Every reason why this chart, or a chart inside it, may not be used. Paths are files below the chart's top.
+
+    ``evaluates``: a chart around this one calls ``tpl``, and the templates of all charts of an install can call each
+    other.
+    """
     if depth > _MAX_DEPTH:
         yield Violation("chart.depth", f"charts inside charts more than {_MAX_DEPTH} deep", prefix)
         return
-    reads_files = any(b".Files" in data for name, data in files.items() if name.startswith("templates/"))
+    reads_files = any(b"Files" in data for name, data in files.items() if name.startswith("templates/"))
+    evaluates = evaluates or any(b"tpl" in data for name, data in files.items() if _may_call(name))
     inner: dict[str, dict[str, bytes]] = {}
     for name, data in files.items():
         where = prefix + name
         top, _, rest = name.partition("/")
         if top == "charts":
-            yield from _sub_chart(rest, data, where, depth, inner)
+            yield from _sub_chart(rest, data, where, depth, inner, evaluates=evaluates)
         elif top == "crds":
             yield _crd(where)
         elif name == "values.schema.json":
             yield from _schema(data, where)
         # `tpl` may run values and, where a template reads them, any other file.
         elif top == "templates" or name == "values.yaml" or reads_files:
-            yield from _template(data, where)
+            yield from _template(data, where, evaluates=evaluates)
     for folder, below in inner.items():
-        yield from scan_files(below, prefix=f"{prefix}charts/{folder}/", depth=depth + 1)
+        yield from scan_files(below, prefix=f"{prefix}charts/{folder}/", depth=depth + 1, evaluates=evaluates)
 
 
 def called(text: str) -> Iterator[tuple[str, int]]:
@@ -85,8 +99,13 @@ def called(text: str) -> Iterator[tuple[str, int]]:
         at = text.find("{{", at)
 
 
+def _may_call(name: str) -> bool:
+    """Whether it is a template, of this chart or one inside."""
+    return "templates/" in name or name == "values.yaml"
+
+
 def _sub_chart(
-    rest: str, data: bytes, where: str, depth: int, inner: dict[str, dict[str, bytes]]
+    rest: str, data: bytes, where: str, depth: int, inner: dict[str, dict[str, bytes]], *, evaluates: bool
 ) -> Iterator[Violation]:
     """An archive in ``charts/`` is scanned; a file of a folder there is put to its chart."""
     folder, slash, name = rest.partition("/")
@@ -98,7 +117,7 @@ def _sub_chart(
         except ValueError as error:
             yield Violation("chart.archive", str(error), where)
         else:
-            yield from scan_files(files, prefix=f"{where}/", depth=depth + 1)
+            yield from scan_files(files, prefix=f"{where}/", depth=depth + 1, evaluates=evaluates)
 
 
 def _crd(where: str) -> Violation:
@@ -110,23 +129,25 @@ def _crd(where: str) -> Violation:
     )
 
 
-def _template(data: bytes, where: str) -> Iterator[Violation]:
+def _template(data: bytes, where: str, *, evaluates: bool) -> Iterator[Violation]:
     seen: set[str] = set()
     for word, line in called(data.decode("utf-8", "replace")):
-        reason = _reason(word)
+        reason = _reason(word, evaluates=evaluates)
         if reason is not None and word not in seen:
             seen.add(word)
             hint = "use a chart without it, or list the chart in scope.charts_trusted"
             yield Violation(f"chart.{word}", f"line {line} calls {word}, which {reason}", where, hint)
 
 
-def _reason(word: str) -> str | None:
+def _reason(word: str, *, evaluates: bool) -> str | None:
     if word in _READS_CLUSTER:
         return "reads any object of the cluster with the server's credentials"
     if word in _READS_NETWORK:
         return "asks the network, and tells it a name"
     if word in _CHANGES:
         return "gives something else each time: what is installed would not be what was judged"
+    if evaluates and word in _DECODES:
+        return "makes text that nobody can judge, which `tpl` could run as a template"
     return None
 
 
@@ -137,15 +158,17 @@ def _schema(data: bytes, where: str) -> Iterator[Violation]:
     except (ValueError, RecursionError):
         yield Violation("chart.schema", f"{where} is no JSON", where)
         return
-    for reference in _references(schema):
-        if not reference.startswith("#"):
-            yield Violation("chart.schema", f"{where} refers to {reference!r}, outside itself", where)
+    for word, reference in _references(schema):
+        known = _DRAFT.fullmatch(reference) if word == "$schema" else reference.startswith("#")
+        if not known:
+            yield Violation("chart.schema", f"{where} refers to {reference!r} by {word}, outside itself", where)
 
 
-def _references(value: Any) -> Iterator[str]:
+def _references(value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, dict):
-        if isinstance(value.get("$ref"), str):
-            yield value["$ref"]
+        for word in _REFERRING:
+            if isinstance(value.get(word), str):
+                yield word, value[word]
         for below in value.values():
             yield from _references(below)
     elif isinstance(value, list):

@@ -77,7 +77,7 @@ def test_packaged_charts_inside_are_scanned(tmp_path: Path) -> None:
     (violation,) = store.scan(resolved(store, "obi"))
     assert (violation.rule, violation.path) == (
         "chart.now",
-        "charts/middle.tgz/charts/inner-1.0.0.tgz/templates/x.yaml",
+        "charts/middle/charts/inner-1.0.0/templates/x.yaml",
     )
 
 
@@ -177,16 +177,13 @@ def test_a_chart_calls_itself_what_its_folder_is_called(tmp_path: Path) -> None:
     ("members", "problem"),
     [
         ({"../../etc/passwd": b"x"}, "no plain file"),
-        ({"/etc/passwd": b"x"}, None),
+        ({"/etc/passwd": b"x"}, "no plain file"),
         ({"templates/big": b"\0" * (11 * 1024 * 1024)}, "larger than"),
     ],
 )
-def test_an_archive_holds_plain_files_below_its_top(members: dict[str, bytes], problem: str | None) -> None:
-    if problem is None:
-        assert set(read_archive(pack(members), "x.tgz")) == {"etc/passwd"}
-    else:
-        with pytest.raises(ValueError, match=problem):
-            read_archive(pack(members), "x.tgz")
+def test_an_archive_holds_plain_files_below_its_top(members: dict[str, bytes], problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        read_archive(pack(members), "x.tgz")
 
 
 def test_an_archive_holds_no_links() -> None:
@@ -315,7 +312,7 @@ def test_a_pinned_chart_is_a_copy_that_its_source_cannot_change(tmp_path: Path) 
     store = ChartStore([tmp_path / "store"], Scope())
     chart = resolved(store, "obi")
     pinned = store.pin(chart, private)
-    assert pinned.path == private / "obi" and pinned.digest == chart.digest
+    assert pinned.path == private / "chart" / "obi" and pinned.digest == chart.digest
     (top / "templates" / "x.yaml").write_text("{{ now }}")
     assert store.unchanged(pinned) and not store.unchanged(chart)
     with pytest.raises(ValueError, match="changed while it was read"):
@@ -340,6 +337,6 @@ def test_a_fetched_chart_is_the_one_that_was_asked_for(tmp_path: Path) -> None:
     archive.write_bytes(pack({"Chart.yaml": b"apiVersion: v2\nname: obi\nversion: 0.12.0\n"}))
     right, wrong = store.resolve("otel/obi", "0.12.0"), store.resolve("otel/obi", "0.11.0")
     assert isinstance(right, RemoteChart) and isinstance(wrong, RemoteChart)
-    assert store.fetched(right, archive).path == archive.resolve()
+    assert store.fetched(right, archive).path == tmp_path / "chart" / "obi"
     with pytest.raises(ValueError, match=r"gave obi 0.12.0, not obi 0.11.0"):
         store.fetched(wrong, archive)
