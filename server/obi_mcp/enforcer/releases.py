@@ -13,6 +13,7 @@ from obi_mcp.enforcer.adoption import adopted
 from obi_mcp.enforcer.afterwards import still_there
 from obi_mcp.enforcer.case import Case, Difference, Proved, absent, failed, passed
 from obi_mcp.enforcer.charts import private_chart
+from obi_mcp.enforcer.failures import raise_for_failure
 from obi_mcp.enforcer.written import unmet
 from obi_mcp.errors import ProgramFailed
 from obi_mcp.policy.chart import Chart
@@ -171,6 +172,7 @@ async def _read(case: Case, argv: tuple[str, ...]) -> bytes | None:
         return completed.stdout
     if NOT_FOUND in completed.stderr or b"not found" in completed.stderr:
         return None
+    raise_for_failure(completed, case.head)
     raise _failure(argv, completed)
 
 
@@ -184,6 +186,7 @@ async def _rendered(case: Case, command: Command, spec: RenderSpec, chart: Chart
     approved = case.policy.derive(case.decision, derived.argv(), stdin=stdin, output=Output(head="raw"))
     completed = await case.run_own(approved)
     if completed.exit_code != 0:
+        raise_for_failure(completed, case.head)
         raise _failure(derived.argv(), completed)
     try:
         if spec.verb != "template":

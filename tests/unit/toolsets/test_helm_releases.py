@@ -31,12 +31,13 @@ from obi_mcp.toolsets.helm.carry_out import carry_out_release
 from obi_mcp.toolsets.helm.change import rollback_spec
 from obi_mcp.toolsets.helm.plan import ReleasePlan, _drift, hooks_of
 from obi_mcp.toolsets.helm.release import chart_words, state_named
-from obi_mcp.toolsets.kubernetes.objects import Target
+from obi_mcp.toolsets.kubernetes.objects import Target, state_of
 from obi_mcp.toolsets.kubernetes.place import Place
 from obi_mcp.toolsets.kubernetes.plan import Plans, Step
 
 pytestmark = pytest.mark.anyio
 
+MAP = Target("ConfigMap", "obi", "observability")
 HOOKED = """
 # Source: obi/templates/a.yaml
 apiVersion: v1
@@ -201,7 +202,6 @@ FAILURES = [
     Failure("install", FAILED, at(1, "failed"), back=Denied(decided("helm rollback obi 4 -n shop")), left=REMOVE),
     Failure("uninstall", FAILED, at(4, "deployed")),
     Failure("uninstall", FAILED, at(4, "uninstalling"), left=REMOVE),
-    Failure("uninstall", FAILED, NotFound("obi", "observability")),
 ]
 
 
@@ -221,6 +221,38 @@ async def test_what_a_failure_leaves_follows_from_what_helm_stored(case: Failure
     assert len(outcome.left) == bool(case.left) and case.left in "".join(outcome.left), outcome
     ran = [call.command for call in road.calls if call.command in {BACK, REMOVE} - {RUN[case.verb]}]
     assert bool(ran) == bool(case.taken_back or case.back is not WELL)
+
+
+@pytest.mark.parametrize(
+    ("stored", "there", "left"),
+    [
+        (at(4, "deployed"), True, None),
+        (at(4, "deployed"), False, REMOVE),
+        (NotFound("obi", "observability"), True, "kubectl delete configmap obi -n observability"),
+        (NotFound("obi", "observability"), False, ""),
+    ],
+)
+async def test_what_an_uninstall_has_removed_is_asked_of_the_cluster(
+    stored: Answer | ObiMcpError, there: bool, left: str | None
+) -> None:
+    """helm goes on deleting when it cannot write down that it does, and forgets the release last. ``left`` None:
+    nothing was removed; empty: everything was."""
+    road, body = RecordedRoad(), {"kind": "ConfigMap", "metadata": {"name": "obi", "uid": "1"}}
+    road.answers |= {REMOVE: FAILED, STORED: stored}
+    seen = Reading((body,), NARROWED)
+    road.readings["kubectl get configmap obi -n observability -o json"] = seen
+    plan = replace(release_plan_of("uninstall"), state={MAP: state_of(body)})
+    run = road.run
+
+    async def running(call: Call, progress: Any = None) -> Answer:
+        if call.command == REMOVE and not there:
+            road.readings["kubectl get configmap obi -n observability -o json"] = Reading((), NARROWED)
+        return await run(call, progress)
+
+    road.run = running  # type: ignore[method-assign]
+    outcome = await carry_out_release(services(road), plan, None, wait_s=0.01)
+    assert (outcome.problem is None) == (left == ""), outcome
+    assert [entry.partition("  #")[0] for entry in outcome.left] == ([left] if left else [])
 
 
 @pytest.mark.parametrize("refusal", [Conflict("it has changed"), Denied(decided("helm rollback obi 4 -n shop"))])
@@ -284,8 +316,6 @@ def test_only_the_chart_that_a_command_names_is_fetched(remote: RemoteChart, all
 
 
 # --- what a plan says ---
-
-MAP = Target("ConfigMap", "obi", "observability")
 
 
 def config(text: str, **more: Any) -> dict[str, Any]:

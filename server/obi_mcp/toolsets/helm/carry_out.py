@@ -11,6 +11,7 @@ from obi_mcp.toolsets.base import Services
 from obi_mcp.toolsets.helm.plan import ReleasePlan
 from obi_mcp.toolsets.helm.release import Stored, stored
 from obi_mcp.toolsets.kubernetes.carry_out import ON_CANCEL_S, Outcome, in_any_case, tell, unchanged
+from obi_mcp.toolsets.kubernetes.objects import look_up
 from obi_mcp.toolsets.kubernetes.plan import Plan
 from obi_mcp.toolsets.kubernetes.rollout import rolled_out
 from obi_mcp.toolsets.kubernetes.take_back import RETURN_S, patiently
@@ -68,7 +69,9 @@ async def _failed(
         look = f"{finish}  # how far helm came is not known ({unknown.message[:200]}): look at obi_helm_status first"
         tell(services, plan, "left", error.code)
         return Outcome(done, error.message, (), (look,), error=error)
-    if _untouched(plan, now):
+    if now is None and plan.verb == "uninstall":
+        return await _forgotten(services, plan, error)
+    if await _untouched(services, plan, now):
         tell(services, plan, "taken_back", error.code)
         return Outcome(done, error.message, error=error)
     taken_back, left = await _gone_back(services, plan, now, finish, until)
@@ -94,11 +97,27 @@ async def _gone_back(
     return (finish,), ()
 
 
-def _untouched(plan: ReleasePlan, now: Stored | None) -> bool:
-    """Whether helm has stored nothing since the plan."""
-    if plan.verb == "uninstall":
-        return now is not None and not now.release.status.startswith("uninstall")
-    return (now.release.revision if now else 0) == plan.seal.revision
+async def _untouched(services: Services, plan: ReleasePlan, now: Stored | None) -> bool:
+    """Whether nothing was written. helm deletes objects also where it could not write down that it does."""
+    if (now.release.revision if now else 0) != plan.seal.revision:
+        return False
+    if plan.verb != "uninstall":
+        return True
+    try:
+        await unchanged(services, plan)
+    except ObiMcpError:
+        return False
+    return now is not None and not now.release.status.startswith("uninstall")
+
+
+async def _forgotten(services: Services, plan: ReleasePlan, error: ObiMcpError) -> Outcome:
+    """helm forgets a release last: what is there then is still going, or stays."""
+    there = [target for target in plan.state if await look_up(services, plan.place, target) is not None]
+    if not there:
+        tell(services, plan, "done")
+        return Outcome((plan.steps[0].command,))
+    tell(services, plan, "left", error.code)
+    return Outcome((), error.message, (), tuple(f"kubectl delete {target.words}" for target in there), error=error)
 
 
 def _undo(plan: ReleasePlan) -> str:
