@@ -26,6 +26,7 @@ from obi_mcp.policy.pins import Pin
 from obi_mcp.policy.resource import ResourceEntry
 
 REVISION = "deployment.kubernetes.io/revision"
+_ANOTHER = "what is there was made otherwise: change it in place, or take another name"
 _DROPPED = frozenset({"dry-run", "output", "show-managed-fields", "template", "allow-missing-template-keys"})
 
 
@@ -261,14 +262,20 @@ async def dry_run(case: Case, head: Command, stdin: bytes | None) -> tuple[Docum
     completed = await case.run_own(approved)
     raise_for_failure(completed, head)
     if completed.exit_code != 0:
-        raise ProgramFailed(
-            f"the server-side dry run was refused: {completed.stderr.decode(errors='replace').strip()[:600]}",
-            "mend what the API server names; nothing was written",
-        )
+        why = said(completed.stderr)
+        way = _ANOTHER if "field is immutable" in why else "mend what the API server names"
+        raise ProgramFailed(f"the server-side dry run was refused: {why}", f"{way}; nothing was written")
     try:
         return tuple(documents_of(_objects(completed.stdout)))
     except (ValueError, InvalidDocument) as error:
         raise ProgramFailed(f"the server-side dry run printed what cannot be read: {error}") from error
+
+
+def said(stderr: bytes) -> str:
+    """Why, without the warnings that kubectl prints before it: they are long, and no reason."""
+    lines = stderr.decode(errors="replace").strip().splitlines()
+    reasons = [line for line in lines if not line.startswith("Warning: ")]
+    return "\n".join(reasons or lines)[:600]
 
 
 def _objects(text: bytes) -> list[Any]:
