@@ -51,9 +51,9 @@ def _check_bounds(setting: Setting, given: Given, value: Any) -> None:
     if isinstance(value, int | float) and not isinstance(value, bool | Access):
         unit = f" {setting.unit}" if setting.unit else ""
         if setting.minimum is not None and not value >= setting.minimum:
-            raise ConfigError(f"{where} is {value}", f"use at least {setting.minimum:g}{unit}")
+            raise ConfigError(f"{where} is {value}", f"use at least {setting.minimum:,.15g}{unit}")
         if setting.maximum is not None and not value <= setting.maximum:
-            raise ConfigError(f"{where} is {value}", f"use at most {setting.maximum:g}{unit}")
+            raise ConfigError(f"{where} is {value}", f"use at most {setting.maximum:,.15g}{unit}")
 
 
 def _shown(setting: Setting, value: Any) -> str:

@@ -54,7 +54,7 @@ def _setting_row(setting: Setting) -> str:
     unit = f" {setting.unit}" if setting.unit else ""
     bounds = []
     if setting.minimum is not None:
-        bounds.append(f"at least {setting.minimum:,g}")
+        bounds.append(f"at least {setting.minimum:,.15g}")
     if setting.maximum is not None:
         bounds.append(f"at most {setting.maximum:,.0f}")
     if setting.choices:

@@ -179,15 +179,33 @@ BAD_ARGUMENTS: list[tuple[str, dict[str, Any], str, str]] = [
     ("a 10 MB document", {**GOOD, "stdin": "x" * 10_000_000}, "has 10,000,000 characters; at most", "Document"),
     ("half a surrogate pair", {"command": "kubectl get \ud800"}, "half a surrogate pair", "Beginning"),
     ("a higher level", {**GOOD, "access": "root"}, "must be one of read-only, non-destructive, full", "lower"),
+    ("a level with a typo", {**GOOD, "access": "ful"}, "must be one of read-only, non-destr", "did you mean full?"),
     ("text for a number", {**GOOD, "timeout_s": "3"}, "must be of type number, not string", "Seconds"),
     ("a bool for a number", {**GOOD, "timeout_s": True}, "must be of type number, not boolean", "Seconds"),
     ("too long a deadline", {**GOOD, "timeout_s": 301}, "is 301; at most 300 is taken", "Seconds"),
     ("no deadline", {**GOOD, "timeout_s": 0}, "is 0; at least 0.1 is taken", "Seconds"),
     ("not a number at all", {**GOOD, "timeout_s": float("nan")}, "is nan; at least 0.1 is taken", "Seconds"),
     ("a fraction of bytes", {**GOOD, "max_bytes": 1.5}, "must be of type integer, not number", "Bytes"),
-    ("too many bytes", {**GOOD, "max_bytes": 2_000_000}, "is 2e+06; at most 1e+06 is taken", "Bytes"),
+    ("too many bytes", {**GOOD, "max_bytes": 2_000_000}, "is 2,000,000; at most 1,000,000 is taken", "Bytes"),
     ("an empty context", {**GOOD, "context": ""}, "context of obi_kubectl is empty", "Kubeconfig context"),
 ]
+
+
+FORMS: list[tuple[str, dict[str, Any], str]] = [
+    # what does not fit an argument whose name says it all, and how it is to be written
+    ("obi_k8s_generate_daemonset", {"environment": "prod"}, "environment: one of development, production"),
+    ("obi_k8s_generate_daemonset", {"environment": "developmnt"}, "did you mean development?"),
+    ("obi_k8s_generate_daemonset", {"features": ["application", "netwrk"]}, "did you mean network?"),
+    ("obi_k8s_generate_daemonset", {"features": "x"}, "features: an array, each entry one of application, network"),
+    ("obi_k8s_generate_daemonset", {"privileged": "yes"}, "privileged: true or false, without quotes"),
+    ("obi_k8s_generate_daemonset", {"prometheus_port": -5}, "prometheus_port: integer from 1 to 65,535"),
+    ("obi_k8s_generate_daemonset", {"name": 7}, "name: string"),
+]
+
+
+@pytest.mark.parametrize(("tool", "arguments", "hint"), FORMS)
+def test_an_argument_that_does_not_fit_says_how_it_is_written(tool: str, arguments: dict[str, Any], hint: str) -> None:
+    assert call(tool, arguments).structured["hint"].startswith(hint)
 
 
 @pytest.mark.parametrize(("what", "arguments", "message", "hint"), BAD_ARGUMENTS, ids=[row[0] for row in BAD_ARGUMENTS])

@@ -37,7 +37,7 @@ def check_arguments(spec: ToolSpec, arguments: Mapping[str, Any]) -> Mapping[str
             raise InvalidArgument(f"{spec.name} needs the argument {name}", _describe(name, properties[name]))
     for name, value in arguments.items():
         if (problem := _problem(value, properties[name])) is not None:
-            raise InvalidArgument(f"{name} of {spec.name} {problem}", _describe(name, properties[name]))
+            raise InvalidArgument(f"{name} of {spec.name} {problem}", _repair(name, value, properties[name]))
     return arguments
 
 
@@ -75,9 +75,9 @@ def _length_problem(value: str, schema: Schema) -> str | None:
 def _range_problem(value: float, schema: Schema) -> str | None:
     least, most = schema.get("minimum"), schema.get("maximum")
     if least is not None and not value >= least:
-        return f"is {value:g}; at least {least:g} is taken"
+        return f"is {value:,.15g}; at least {least:,.15g} is taken"
     if most is not None and not value <= most:
-        return f"is {value:g}; at most {most:g} is taken"
+        return f"is {value:,.15g}; at most {most:,.15g} is taken"
     return None
 
 
@@ -88,7 +88,34 @@ def _json_type(value: Any) -> str:
 
 
 def _describe(name: str, schema: Schema) -> str:
-    return f"{name}: {schema.get('description', schema['type'])}"
+    return f"{name}: {schema.get('description') or _form(schema)}"
+
+
+def _repair(name: str, value: Any, schema: Schema) -> str:
+    """The way out of a value that does not fit: the nearest of the known ones, or what the argument is."""
+    entries = schema.get("items", {})
+    known = [str(one) for one in (*schema.get("enum", ()), *entries.get("enum", ()))]
+    given = [value] if not isinstance(value, list) else value
+    wrong = next((str(one) for one in given if known and str(one) not in known), None)
+    if wrong is not None:
+        import difflib
+
+        if nearest := difflib.get_close_matches(wrong[:80], known, n=1, cutoff=0.6):
+            return f"did you mean {nearest[0]}?"
+    return _describe(name, schema)
+
+
+def _form(schema: Schema) -> str:
+    """What a value looks like, for an argument whose name says it all."""
+    if "enum" in schema:
+        return f"one of {', '.join(map(str, schema['enum']))}"
+    if schema["type"] == "array" and "items" in schema:
+        return f"an array, each entry {_form(schema['items'])}"
+    if schema["type"] == "boolean":
+        return "true or false, without quotes"
+    if {"minimum", "maximum"} <= schema.keys():
+        return f"{schema['type']} from {schema['minimum']:,.15g} to {schema['maximum']:,.15g}"
+    return str(schema["type"])
 
 
 def _unknown_hint(name: str, properties: Mapping[str, Schema]) -> str:
