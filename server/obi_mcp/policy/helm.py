@@ -138,8 +138,15 @@ def _check_chart(draft: Draft, operand: Operand, charts: frozenset[str]) -> str:
     if slash and version is None:
         raise draft.deny(f"{operand.text} needs --version with one exact version", at=operand, hint=_STORE_HINT)
     if name not in charts:
+        releases = draft.grounds.scope.releases
+        fitting = next((release for release, own in releases.items() if name in own), None)
+        repair = draft.with_operands(fitting, operand.text) if fitting and len(draft.command.operands) == 2 else None
         raise draft.deny(
-            f"the chart {name!r} is not one of OBI's here ({', '.join(sorted(charts))})", at=operand, hint=_STORE_HINT
+            f"the chart {name!r} is not one of OBI's here ({', '.join(sorted(charts))}): "
+            "scope.releases says which release may be of which chart",
+            at=operand,
+            repair=repair,
+            hint=None if repair else _STORE_HINT,
         )
     return operand.text
 

@@ -132,7 +132,10 @@ def _dry_run(draft: Draft) -> str:
 def _check_context(draft: Draft) -> None:
     given = draft.command.flag(CONTEXT_FLAGS.get(draft.command.program, ""))
     if given is not None and given.value not in draft.grounds.contexts:
-        names = ", ".join(draft.grounds.scope.contexts) or "only the current one, without the flag"
+        names = (
+            ", ".join(draft.grounds.scope.contexts)
+            or "scope.contexts is empty: leave it out, which takes the current one"
+        )
         raise draft.deny(
             f"the context {given.value!r} is not one that the operator configured ({names})",
             at=given if given.spelled else None,

@@ -80,12 +80,12 @@ def switched_off(name: str, settings: Settings) -> InvalidArgument | None:
 
 
 def _why_off(spec: ToolSpec, toolset: str, settings: Settings) -> InvalidArgument:
+    off = toolset not in settings.toolsets and ALL not in settings.toolsets and toolset != ALWAYS_ON
+    switched = f"--toolsets {','.join(dict.fromkeys((*settings.toolsets, toolset)))}"
     if spec.needs > settings.access:
+        also = f", and the toolset {toolset}, which is switched off" if off else ""
         return InvalidArgument(
-            f"{spec.name} needs the access level {spec.needs.label}; this is {settings.access.label}",
-            f"--access {spec.needs.label}, or access in the configuration",
+            f"{spec.name} needs the access level {spec.needs.label}; this is {settings.access.label}{also}",
+            f"--access {spec.needs.label}{f' {switched}' if off else ''}, or the same in the configuration",
         )
-    return InvalidArgument(
-        f"{spec.name} is of the toolset {toolset}, which is switched off",
-        f"--toolsets {','.join(dict.fromkeys((*settings.toolsets, toolset)))}",
-    )
+    return InvalidArgument(f"{spec.name} is of the toolset {toolset}, which is switched off", switched)

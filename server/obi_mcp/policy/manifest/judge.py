@@ -133,7 +133,10 @@ class ManifestPolicy:
             names = ", ".join(sorted(scope.known_cluster_objects()))
             reason = f"the {document.kind} {document.name} is not known as OBI's"
             inspection.violate(
-                "cluster-name", reason, "metadata.name", f"use one of {names}, or have it added to cluster_objects"
+                "cluster-name",
+                reason,
+                "metadata.name",
+                f"use one of {names}, or have it added to scope.cluster_objects",
             )
 
     def _labels(self, inspection: Inspection) -> None:

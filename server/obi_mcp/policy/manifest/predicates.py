@@ -192,8 +192,8 @@ def allowed_secret(value: Any, _of: Any, path: str, inspection: Inspection) -> N
 def scope_namespace(value: Any, _of: Any, path: str, inspection: Inspection) -> None:
     """A namespace of the scope."""
     if value not in inspection.scope.namespaces:
-        names = ", ".join(inspection.scope.namespaces)
-        inspection.violate("namespace", f"the namespace {shown(value)} is not in scope", path, f"use one of {names}")
+        hint = f"use one of {', '.join(inspection.scope.namespaces)}, or have it added to scope.namespaces"
+        inspection.violate("namespace", f"the namespace {shown(value)} is not in scope", path, hint)
 
 
 def own_config_map(value: Any, _of: Any, path: str, inspection: Inspection) -> None:
