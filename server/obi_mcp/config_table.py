@@ -47,7 +47,11 @@ SETTINGS = (
         choices=("read-only", "non-destructive", "full"),
         flag="--access",
     ),
-    Setting("toolsets", "Groups of tools that are offered; `all` for every one.", flag="--toolsets"),
+    Setting(
+        "toolsets",
+        "Groups of tools that are offered: command, local, kubernetes, helm, docker; `all` for every one.",
+        flag="--toolsets",
+    ),
     Setting(
         "policy",
         "Directory of your own rules and scope, layered over the built-in policy.",

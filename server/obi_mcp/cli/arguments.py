@@ -8,7 +8,7 @@ from argparse import Namespace
 from typing import NoReturn
 
 from obi_mcp.config_reader import Loaded, read_settings
-from obi_mcp.config_table import SETTINGS
+from obi_mcp.config_table import SETTINGS, Setting
 
 
 class VerbParser(argparse.ArgumentParser):
@@ -41,8 +41,12 @@ def add_settings_flags(parser: argparse.ArgumentParser, *only: str) -> None:
                 dest=_destination(setting.key),
                 metavar=setting.key.rpartition(".")[2].upper(),
                 choices=setting.choices or None,
-                help=setting.doc.replace("%", "%%"),
+                help=_help(setting).replace("%", "%%"),
             )
+
+
+def _help(setting: Setting) -> str:
+    return f"{setting.doc} ({', '.join(setting.choices)})" if setting.choices else setting.doc
 
 
 def settings_from(args: Namespace) -> Loaded:
