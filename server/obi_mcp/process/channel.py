@@ -317,10 +317,21 @@ async def read_object(body: bytes, path: str, turns: Turns) -> Mapping[str, Any]
     return value if isinstance(value, dict) else {"value": value}
 
 
+def _message(body: bytes) -> str:
+    """The sentence of a Status of the API server's; of another answer all of it."""
+    text = body.decode("utf-8", "replace").strip()
+    try:
+        value = json.loads(text) if text.startswith('{"kind":"Status"') else None
+    except (ValueError, RecursionError):
+        return text
+    message = value.get("message") if isinstance(value, dict) else None
+    return message if isinstance(message, str) and message else text
+
+
 def refused(status: int, body: bytes, path: str) -> ProgramFailed | ClusterUnreachable:
     """What an answer that is none means: the pod behind a proxy path is silent or knows no such path, or kubectl proxy
     (which then answers in plain text) did not reach the API server or does not want to."""
-    said, asked = body.decode("utf-8", "replace").strip()[:_SAID_CHARACTERS], path.partition("?")[0][:150]
+    said, asked = _message(body)[:_SAID_CHARACTERS], path.partition("?")[0][:150]
     if status >= 500 and _POD_SILENT in body:
         return ProgramFailed(
             f"the pod does not answer at {asked}: {said}",
