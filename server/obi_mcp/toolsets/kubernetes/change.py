@@ -117,7 +117,9 @@ async def _plan_upgrade(services: Services, call: ToolCall) -> Plan:
     from obi_mcp.obi.config import validate
 
     given, place = call.arguments, Place.of(UPGRADE, call)
-    version = given.get("version", "")
+    version = given.get("version")
+    if version is None:
+        raise InvalidArgument(f"{UPGRADE} needs the version", "give version, an image tag such as v0.12.2")
     if not _TAG.fullmatch(version):
         raise InvalidArgument(f"{version[:80]!r} is no version", "give version, an image tag such as v0.12.2")
     workload = await _workload(services, place, call)

@@ -175,7 +175,10 @@ def _patterns(patterns: Patterns, structured: dict[str, Any]) -> list[str]:
     ]
     if len(found) > MAX_PATTERNS:
         structured["left_out"] = len(found) - MAX_PATTERNS
-    return [f"{one.count:>6} × {one.level or '-':5} {one.text} ({one.pods} pods)" for one in found[:MAX_PATTERNS]]
+    return [
+        f"{one.count:>6} × {one.level or '-':5} {one.text} ({one.pods} pod{'' if one.pods == 1 else 's'})"
+        for one in found[:MAX_PATTERNS]
+    ]
 
 
 def _lines(last: LastLines, structured: dict[str, Any]) -> list[str]:

@@ -158,7 +158,8 @@ def _shown(found: _Round, given: Mapping[str, Any], span: dict[str, Any]) -> Too
 
 
 def _text(structured: Mapping[str, Any], unread: int) -> list[str]:
-    said = f"{structured['pods']} of {structured['pods'] + unread} pods scraped, {len(structured['metrics'])} metrics"
+    pods, metrics = structured["pods"], len(structured["metrics"])
+    said = f"{pods} of {pods + unread} pods scraped, {metrics} metric{'' if metrics == 1 else 's'}"
     if window := structured.get("window"):
         said += f", increase from {window['from']} to {window['to']}"
     lines = [said, *(f"not read: {one['pod']}: {one['problem'][:200]}" for one in structured["unread"][:5])]
@@ -202,9 +203,9 @@ def _row(family: Family, nodes: Mapping[str, str] | None, seconds: float) -> dic
 def _line(row: dict[str, Any]) -> str:
     if "p50" in row:
         shown = " ".join(f"{name}={row[name]:g}" for name in ("p50", "p95", "p99") if row[name] is not None)
-        return f"{row['name']} count={row['count']:g} {shown}"
+        return f"{row['name']} count={row['count']:.15g} {shown}"
     if row["type"] == "summary":
-        return f"{row['name']} count={row['count']:g} sum={row['sum']:g}"
+        return f"{row['name']} count={row['count']:.15g} sum={row['sum']:.15g}"
     if "median" in row:
-        return f"{row['name']} min={row['min']:g} median={row['median']:g} max={row['max']:g}"
-    return f"{row['name']} total={row.get('total', 0.0):g}"
+        return f"{row['name']} min={row['min']:.15g} median={row['median']:.15g} max={row['max']:.15g}"
+    return f"{row['name']} total={row.get('total', 0.0):.15g}"

@@ -58,5 +58,8 @@ def name(text: str, what: str) -> str:
     Raises: InvalidArgument.
     """
     if not (_NAMESPACE if what == "namespace" else _NAME).fullmatch(text):
-        raise InvalidArgument(f"{text[:80]!r} is no {what}", "lower-case letters, digits, '-' and '.'")
+        taken = (
+            "lower-case letters, digits and '-'" if what == "namespace" else "lower-case letters, digits, '-' and '.'"
+        )
+        raise InvalidArgument(f"{text[:80]!r} is no {what}", f"use {taken}")
     return text

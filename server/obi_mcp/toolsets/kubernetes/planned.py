@@ -14,6 +14,7 @@ from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.base import SHARED, Schema, Services, ToolCall, ToolResult
 from obi_mcp.toolsets.confirming import confirmed
 from obi_mcp.toolsets.kubernetes.carry_out import Outcome, carry_out, go_on
+from obi_mcp.toolsets.kubernetes.objects import Target
 from obi_mcp.toolsets.kubernetes.plan import Plan, Plans, Recovery
 
 DEFAULT_WAIT_S = 120
@@ -104,8 +105,19 @@ def _in_short(plan: Plan) -> Iterator[str]:
         lines = change.diff.splitlines()[2:] if change.action == "change" else []
         yield from [f"  {line}" for line in lines if line.startswith(("+", "-"))][:MAX_CHANGED]
     if plan.watched is not None:
-        yield f"the pods of {plan.watched} restart"
+        yield _of_the_pods(plan.watched, plan)
     yield from (f"warning: {text}" for text in plan.warnings)
+
+
+def _of_the_pods(workload: Target, plan: Plan) -> str:
+    made = any(change.target == workload and change.action == "create" for change in plan.changes)
+    return f"the pods of {workload} {'start' if made else 'restart'}"
+
+
+def _in_brief(command: str) -> str:
+    """Without the patch, which may be a whole workload; ``structured`` has all of it."""
+    start, patch, _ = command.partition(" -p ")
+    return f"{start}{patch}…" if patch else start
 
 
 def _back(plans: Plans, outcome: Outcome, plan_id: str) -> ToolResult:
@@ -114,7 +126,7 @@ def _back(plans: Plans, outcome: Outcome, plan_id: str) -> ToolResult:
         plans.keep(outcome.recovery)
     error = outcome.error or ProgramFailed(outcome.problem or "")
     lines = [f"not done: {outcome.problem}"]
-    lines += [f"taken back: {command}" for command in outcome.taken_back]
+    lines += [f"taken back: {_in_brief(command)}" for command in outcome.taken_back]
     lines += [f"still to be taken back: {command}" for command in outcome.left]
     lines += [f"changed by somebody else meanwhile, and left to them: {target}" for target in outcome.conflicts]
     hint = _hint(outcome, error)
@@ -153,5 +165,5 @@ def _shown(plan: Plan) -> ToolResult:
         if change.diff and change.action == "change":
             lines += [f"  {line}" for line in change.diff.splitlines()]
     if plan.watched is not None:
-        lines.append(f"the pods of {plan.watched} restart")
+        lines.append(_of_the_pods(plan.watched, plan))
     return ToolResult(structured, "\n".join(lines))

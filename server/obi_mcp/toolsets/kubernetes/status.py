@@ -145,7 +145,7 @@ def _start(cursor: str | None) -> int:
 
 def _text(seen: Survey, structured: dict[str, Any]) -> str:
     if not seen.workloads:
-        return f"no DaemonSet of OBI's was found ({seen.nodes} nodes); obi_k8s_generate_daemonset writes one"
+        return f"no DaemonSet of OBI's was found ({seen.nodes} nodes); obi_k8s_deploy plans one"
     lines = []
     for row in structured["workloads"]:
         lines.append(

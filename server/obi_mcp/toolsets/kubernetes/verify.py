@@ -55,9 +55,7 @@ async def run(services: Services, call: ToolCall) -> ToolResult:
     findings = [finding for cache in seen.caches for finding in _cache(cache)]
     if not seen.workloads:
         what = f"no DaemonSet of OBI's is in {place.namespace or 'any namespace'}"
-        findings.append(
-            Finding("absent", Severity.ERROR, what, "", "obi_k8s_generate_daemonset writes one; or name its namespace")
-        )
+        findings.append(Finding("absent", Severity.ERROR, what, "", "obi_k8s_deploy plans one; or name its namespace"))
     for number, workload in enumerate(seen.workloads):
         if call.progress:
             await call.progress(number, len(seen.workloads), f"looking at {workload.namespace}/{workload.name}")
