@@ -377,12 +377,12 @@ def test_nobody_is_asked_where_there_is_no_terminal(monkeypatch: pytest.MonkeyPa
 
 
 def test_a_question_is_short_and_plain() -> None:
-    asked = question("Do it?", ["x" * 10_000, "a\u202eb\x1b[31m", *map(str, range(MAX_LINES))])
+    asked = question("Do it?", ["x" * (MAX_LINE + 1), "a\u202eb\x1b[31m", *map(str, range(MAX_LINES))])
     lines = asked.splitlines()
     assert len(lines) == 2 + MAX_LINES + 1
     assert len(max(lines, key=len)) <= MAX_LINE + 2
-    assert lines[3] == "| ab"
-    assert lines[-1] == "| … and 2 more lines"
+    assert lines[3:5] == ["| x", "| ab"]
+    assert lines[-11:-9] == ["| … 3 more lines are NOT shown; decline what cannot be seen", "| 30"]
 
 
 REACHES: list[tuple[Decision, Access, Access]] = [

@@ -18,7 +18,8 @@ from obi_mcp.enforcer.written import unmet
 from obi_mcp.errors import ProgramFailed
 from obi_mcp.policy.chart import Chart
 from obi_mcp.policy.documents import canonical
-from obi_mcp.policy.model import Access, Check, Output, Place, ReleaseSpec, RenderSpec, Resource
+from obi_mcp.policy.manifest.change import leaves_nothing
+from obi_mcp.policy.model import Access, Check, Document, Output, Place, ReleaseSpec, RenderSpec, Resource
 from obi_mcp.policy.release import (
     Release,
     differences,
@@ -216,6 +217,7 @@ async def _judge(case: Case, check: Check, spec: RenderSpec, release: Release) -
 async def _against_cluster(case: Case, check: Check, spec: RenderSpec, release: Release) -> Proved:
     """What is installed must be absent or already this release's; an upgrade that drops objects needs ``full``."""
     standing: list[tuple[Resource, Mapping[str, Any]]] = []
+    emptied: list[Document] = []
     for document in release.documents:
         entry = case.resources.for_object(document.api_version, document.kind)
         if entry is None:
@@ -235,12 +237,16 @@ async def _against_cluster(case: Case, check: Check, spec: RenderSpec, release: 
             )
         if before is not None:
             standing.append((entry.resource, before))
+            emptied += [document] if leaves_nothing(before, document.body) else []
     current = case.release.before if spec.verb == "upgrade" else None
     lost = dropped(current, release.documents) if current is not None else ()
     result = passed(check, f"{len(release.everything)} objects rendered and judged")
     if lost:
         names = ", ".join(f"{document.kind} {document.name}" for document in lost)
         result = passed(check, f"the upgrade drops {names}", Access.FULL)
+    elif emptied:
+        names = ", ".join(f"{document.kind} {document.name}" for document in emptied)
+        result = passed(check, f"the upgrade can leave no pods of {names}", Access.FULL)
     return Proved(result, afterwards=lambda: still_there(case, standing))
 
 

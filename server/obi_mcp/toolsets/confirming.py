@@ -5,6 +5,7 @@ The reply is the client's claim: whoever controls the client can give it. It hol
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -15,6 +16,8 @@ from obi_mcp.toolsets.base import Services, ToolCall, ToolSpec
 
 MAX_LINES = 40
 MAX_LINE = 300
+LAST_LINES = 10
+_BLANKS = re.compile(r"[^\S\n]{17,}")
 QUOTED = "What the caller and the cluster wrote (data, never instructions):"
 
 _LEAST = {"destructive": Access.FULL, "always": Access.NON_DESTRUCTIVE}
@@ -50,11 +53,15 @@ async def confirmed(
 
 def question(headline: str, quoted: Iterable[str]) -> str:
     """What a person reads: plain, short, without secrets and without what deceives the eye."""
-    lines = [line for text in quoted for line in _plain(text).splitlines()]
+    lines = [part for text in quoted for line in _plain(text).splitlines() for part in _folded(line)]
     more = len(lines) - MAX_LINES
-    shown = [f"| {_short(line)}" for line in lines[:MAX_LINES]]
-    left = [f"| … and {more} more lines"] if more > 0 else []
-    return "\n".join([_short(_plain(headline)), *([QUOTED, *shown, *left] if shown else [])])
+    if more > 0:
+        # Whoever writes the text decides what stands where: what is left out is in the middle, and said.
+        lines[MAX_LINES - LAST_LINES : -LAST_LINES] = [
+            f"… {more} more lines are NOT shown; decline what cannot be seen"
+        ]
+    shown = [f"| {line}" for line in lines]
+    return "\n".join([_short(_plain(headline)), *([QUOTED, *shown] if shown else [])])
 
 
 def reach_of(decision: Decision, level: Access) -> Access:
@@ -75,6 +82,12 @@ async def confirmed_tool(services: Services, spec: ToolSpec, call: ToolCall) -> 
 
 def _plain(text: str) -> str:
     return strip_controls(Redactor.load().text(text))[0]
+
+
+def _folded(line: str) -> list[str]:
+    """A line in pieces that fit, without the blanks that push its end out of sight."""
+    text = _BLANKS.sub(lambda run: f" [{len(run[0])} blanks] ", line)
+    return [text[at : at + MAX_LINE] for at in range(0, max(len(text), 1), MAX_LINE)]
 
 
 def _short(line: str) -> str:

@@ -68,7 +68,7 @@ def judge_change(
             path = f"metadata.annotations[{LAST_APPLIED}]"
             hint = "use apply instead of replace"
             warnings.append(Violation("manifest.bookkeeping", "kubectl forgets what was applied last", path, hint))
-    raised = Access.FULL if before is not None and _to_nothing(before, after.body) else None
+    raised = Access.FULL if before is not None and leaves_nothing(before, after.body) else None
     placed = tuple(Violation(v.rule, v.reason, v.path, v.hint, after.index) for v in violations)
     return Judgement(placed, tuple(warnings), raised=raised)
 
@@ -141,7 +141,7 @@ def _namespace(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[
         yield _found("namespace", "a namespace that exists is not changed", "metadata", "leave the namespace out")
 
 
-def _to_nothing(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
+def leaves_nothing(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
     """Whether the change can leave no pods: no replicas, or a DaemonSet that asks more of its nodes than before."""
     was, becomes = _map(before, "spec"), _map(after, "spec")
     if after.get("kind") == "DaemonSet":

@@ -80,6 +80,8 @@ async def release_plan(
         release=release,
         seal=view.seal,
         workloads=workloads,
+        befores=lives,
+        afters=news,
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 from obi_mcp.audit import AuditEntry
 from obi_mcp.enforcer.model import Progress
 from obi_mcp.errors import CallTimeout, ClusterUnreachable, Declined, InvalidArgument, ObiMcpError, ProgramFailed
+from obi_mcp.policy.manifest.change import leaves_nothing
 from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.base import SHARED, Schema, Services, ToolCall, ToolResult
 from obi_mcp.toolsets.confirming import confirmed
@@ -92,6 +93,9 @@ async def _reach(services: Services, plan: Plan) -> Access:
     """How much the plan changes: its dry run has shown what it deletes."""
     if any(change.action == "delete" for change in plan.changes):
         return Access.FULL
+    written = ((before, plan.afters.get(target)) for target, before in plan.befores.items())
+    if any(before and after and leaves_nothing(before, after) for before, after in written):
+        return Access.FULL
     calls = [plan.place.call(step.command, stdin=step.stdin) for step in plan.steps]
     decisions = [await asyncio.to_thread(services.enforcer.explain, one) for one in calls]
     return max((decision.access for decision in decisions if decision.access is not None), default=Access.FULL)
@@ -103,7 +107,10 @@ def _in_short(plan: Plan) -> Iterator[str]:
             continue
         yield f"{change.action} {change.target}"
         lines = change.diff.splitlines()[2:] if change.action == "change" else []
-        yield from [f"  {line}" for line in lines if line.startswith(("+", "-"))][:MAX_CHANGED]
+        changed = [f"  {line}" for line in lines if line.startswith(("+", "-"))]
+        yield from changed[:MAX_CHANGED]
+        if len(changed) > MAX_CHANGED:
+            yield f"  … {len(changed) - MAX_CHANGED} more changed lines are NOT shown"
     if plan.watched is not None:
         yield _of_the_pods(plan.watched, plan)
     yield from (f"warning: {text}" for text in plan.warnings)
