@@ -39,16 +39,15 @@ def missing_right(said: str) -> MissingRight | None:
     if match := _REFUSED.search(said):
         return MissingRight(match["verb"], match["resource"], match["group"], match["namespace"])
     if _ESCALATES.search(said):
-        # What OBI's own ClusterRole grants begins with the pods.
-        return MissingRight("list", "pods")
+        return MissingRight("create", "clusterroles", "rbac.authorization.k8s.io")  # and hold what it grants
     return None
 
 
 def who_gives_it(right: MissingRight, resources: ResourceTable, cluster_objects: tuple[str, ...]) -> str:
     """What an administrator does about it: the command that writes the right, or that none of ours has it."""
     where = right.namespace or "NAMESPACE"
-    for everywhere in (False, True):
-        for access in Access:
+    for access in Access:  # the least level first, and all namespaces before the next
+        for everywhere in (False, True):
             asked = ServerRights(
                 access=access,
                 namespaces=(where,),

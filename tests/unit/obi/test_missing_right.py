@@ -7,6 +7,7 @@ from tests.unit.policy.policies import built_in
 
 from obi_mcp.obi.missing_right import MissingRight, missing_right, who_gives_it
 
+RBAC = "rbac.authorization.k8s.io"
 CREATE = (
     'Error from server (Forbidden): daemonsets.apps is forbidden: User "system:serviceaccount:obi:a" cannot create '
     'resource "daemonsets" in API group "apps" in the namespace "obi"'
@@ -26,7 +27,7 @@ NODE = 'nodes "a" is forbidden: User "a" cannot patch resource "nodes" in API gr
     [
         (CREATE, MissingRight("create", "daemonsets", "apps", "obi"), "--access non-destructive --namespace obi`"),
         (CREATE.replace("create", "delete"), MissingRight("delete", "daemonsets", "apps", "obi"), "--access full"),
-        (LIST, MissingRight("list", "pods"), "--access non-destructive --namespace NAMESPACE`"),
+        (LIST, MissingRight("list", "pods"), "--access read-only --namespace NAMESPACE --everywhere`"),
         (
             LIST.replace("pods", "events"),
             MissingRight("list", "events"),
@@ -38,7 +39,7 @@ NODE = 'nodes "a" is forbidden: User "a" cannot patch resource "nodes" in API gr
             "--access read-only --namespace obi` (without --no-helm)",
         ),
         (LOG, MissingRight("get", "pods/log", "", "obi"), "--access read-only --namespace obi`"),
-        (GRANT, MissingRight("list", "pods"), "--access non-destructive"),
+        (GRANT, MissingRight("create", "clusterroles", RBAC), "--access non-destructive"),
         (NODE, MissingRight("patch", "nodes"), "no role that `obi-mcp rbac` writes gives it"),
     ],
 )
