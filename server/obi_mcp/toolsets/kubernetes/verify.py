@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from obi_mcp.errors import ObiMcpError, ProgramFailed
+from obi_mcp.errors import ObiMcpError
 from obi_mcp.obi.coverage import NodeCoverage, is_ready, name_of, restarts
-from obi_mcp.obi.crashes import OFTEN, Crash, crash_of, explained
+from obi_mcp.obi.crashes import OFTEN, crash_of, explained
 from obi_mcp.obi.findings import Finding, Severity, findings_text, worst_first
 from obi_mcp.obi.symptoms import symptoms_in
 from obi_mcp.obi.usage import near_limits, quantity, usage_of
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
+from obi_mcp.toolsets.kubernetes.last_lines import TAIL, last_lines, log_lines
 from obi_mcp.toolsets.kubernetes.place import PLACE, Place
 from obi_mcp.toolsets.kubernetes.schema import arguments, result
 from obi_mcp.toolsets.kubernetes.survey import Cache, Object, Survey, Workload, complaints, measured_pods, survey
@@ -22,7 +23,6 @@ from obi_mcp.toolsets.kubernetes.survey import Cache, Object, Survey, Workload, 
 NAME = "obi_k8s_verify_deployment"
 SAMPLE = 5
 """Pods whose log and metrics are looked into: on a thousand nodes the same thing is wrong on many."""
-TAIL = 200
 MAX_REASONS = 30
 """Why nodes are without OBI: more of them would be the nodes one by one."""
 MEASURED_AT_MOST = 200
@@ -209,9 +209,9 @@ def _of_several(same: list[Finding], looked_at: int) -> Finding:
 async def _log(services: Services, place: Place, workload: Workload, pod: Object) -> list[Finding]:
     crash = crash_of(pod)
     if crash is not None:
-        return [explained(crash, await _last_lines(services, place, workload, pod, crash))]
+        return [explained(crash, await last_lines(services, place, workload.namespace, crash))]
     try:
-        lines = await _lines(services, place, f"{name_of(pod)} -n {workload.namespace} --tail={TAIL}")
+        lines = await log_lines(services, place, f"{name_of(pod)} -n {workload.namespace} --tail={TAIL}")
     except ObiMcpError as error:
         return [Finding("log", Severity.INFO, f"the log of {name_of(pod)} was not read", error.message)]
     severity = Severity.WARNING if is_ready(pod) else Severity.ERROR
@@ -219,31 +219,6 @@ async def _log(services: Services, place: Place, workload: Workload, pod: Object
         Finding(f"log.{symptom.id}", severity, f"{name_of(pod)}: {symptom.cause}", symptom.evidence, symptom.way_out)
         for symptom in symptoms_in(lines)
     ]
-
-
-async def _last_lines(
-    services: Services, place: Place, workload: Workload, pod: Object, crash: Crash
-) -> tuple[str, ...]:
-    """What the container said that ended: of the one before, or of this one where it was not started again yet."""
-    target = f"{name_of(pod)} -c {crash.container} -n {workload.namespace} --tail={TAIL}"
-    found: tuple[str, ...] = ()
-    for previous in (" --previous", "") if crash.count else ("",):
-        try:
-            lines = await _lines(services, place, target + previous)
-        except ObiMcpError:
-            continue  # the kubelet keeps one ended container; of one that waits to be started both are the same
-        if symptoms_in(lines):
-            return lines
-        found = found or lines
-    return found
-
-
-async def _lines(services: Services, place: Place, target: str) -> tuple[str, ...]:
-    reading = await services.enforcer.read_logs(place.call(f"kubectl logs {target}"))
-    for log in reading.logs:
-        if log.problem:
-            raise ProgramFailed(log.problem)
-    return tuple(line for log in reading.logs for line in log.text.splitlines())
 
 
 async def _metrics(services: Services, place: Place, workload: Workload, pod: Object) -> list[Finding]:
