@@ -25,7 +25,7 @@ from obi_mcp.policy.chart import Chart, ChartStore
 from obi_mcp.policy.chart_files import read_archive, read_chart
 from obi_mcp.policy.chart_index import IndexEntry, read_entry
 from obi_mcp.policy.chart_remote import RemoteChart
-from obi_mcp.policy.chart_scan import scan_files
+from obi_mcp.policy.chart_scan import called, scan_files
 from obi_mcp.policy.manifest import judge_sidecar
 from obi_mcp.policy.membership import RELEASE_NAME, RELEASE_NAMESPACE
 from obi_mcp.policy.model import Access, Check, Document, RenderSpec
@@ -42,6 +42,7 @@ from obi_mcp.toolsets.kubernetes.planned import plan_or_carry_out
 from obi_mcp.toolsets.predecessor import translate
 
 EVIL = b'x: {{ lookup "v1" "Secret" "kube-system" "" | toJson }}\n'
+TPL = "{{ tpl .Values.x . }}"
 CHART = b"apiVersion: v2\nname: obi\nversion: 1.0.0\n"
 
 # --- a repository operator who is not to be trusted: the archive ---
@@ -131,6 +132,22 @@ def test_a_packaged_chart_inside_is_given_to_helm_as_files(tmp_path: Path) -> No
         ({"charts/in/templates/b.yaml": "{{ tpl .x . }}", "templates/a.yaml": '{{ b64dec "eA==" }}'}, "chart.b64dec"),
         ({"templates/a.yaml": '{{ tpl ((index . "Files").Get "x") . }}', "x": "{{ lookup }}"}, "chart.lookup"),
         ({"templates/a.yaml": '{{ b64dec "eA==" }}'}, None),
+        ({"templates/a.yaml": TPL, "values.yaml": 'x: "\\x7b\\x7b lookup \\x7d\\x7d"'}, "chart.lookup"),
+        ({"templates/a.yaml": TPL, "values.yaml": '? "\\u007b{ lookup }}"\n: x'}, "chart.lookup"),
+        ({"templates/a.yaml": TPL, "values.yaml": 'x: "{\\\n  { lookup }}"'}, "chart.lookup"),
+        ({"templates/a.yaml": TPL, "values.yaml": 'a: "{"\nb: "{ lookup }}"'}, "chart.data"),
+        ({"templates/a.yaml": TPL, "values.yaml": 'a: "{ { lookup } }"'}, "chart.data"),
+        ({"templates/a.yaml": TPL, "values.yaml": "a: 1\na: 2"}, "chart.data"),
+        ({"templates/a.yaml": TPL, "values.yaml": "a: &a {b: '{{ .Release.Name }}', c: '{}'}\nd: *a"}, None),
+        ({"templates/a.yaml": TPL, "Chart.yaml": 'description: "{{ lookup }}"'}, "chart.lookup"),
+        ({"charts/in/templates/a.yaml": TPL, "charts/in/Chart.yaml": 'home: "\\x7b{ now }}"'}, "chart.now"),
+        ({"templates/a.yaml": TPL, "charts/in/values.yaml": 'a: "{{ now }}"'}, "chart.now"),
+        ({"templates/a.yaml": '{{ tpl (print "{" "{ look" "up }}") . }}'}, "chart.half"),
+        ({"templates/a.yaml": "{{ tpl (print `{ ` .x) . }}"}, "chart.half"),
+        ({"templates/a.yaml": '{{ tpl (printf "%[1]c%c" 123 123) . }}'}, "chart.half"),
+        ({"templates/a.yaml": '{{ printf "{" }}{{ "%c" }}'}, None),
+        ({"templates/a.yaml": '{{ tpl .x . }}{{ default "{}" .y | printf "%s-%d" }}'}, None),
+        ({"templates/{{ lookup `v1` }}.yaml": "{{ tpl .Template.Name . }}"}, "chart.name"),
         ({"values.schema.json": '{"$ref": "http://169.254.169.254/"}'}, "chart.schema"),
         ({"values.schema.json": '{"$schema": "http://169.254.169.254/"}'}, "chart.schema"),
         ({"values.schema.json": '{"$schema": "file:///var/run/secrets/token"}'}, "chart.schema"),
@@ -147,6 +164,11 @@ def test_a_packaged_chart_inside_is_given_to_helm_as_files(tmp_path: Path) -> No
 def test_no_template_computes_what_nobody_can_judge(files: dict[str, str], rule: str | None) -> None:
     found = {violation.rule for violation in scan_files({name: text.encode() for name, text in files.items()})}
     assert found == ({rule} if rule else set())
+
+
+def test_a_hostile_template_is_read_in_time_that_grows_with_its_size() -> None:
+    words = sum(1 for _ in called("{{" + "\n a" * 100_000))
+    assert words == 100_000
 
 
 # --- the same: the index, of which helm and this server may read different entries ---

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from obi_mcp.errors import InvalidDocument
 from obi_mcp.policy.chart_files import read_archive
 from obi_mcp.policy.model import Violation
 
@@ -31,6 +32,14 @@ _DECODES = frozenset(
 # helm fetches what they name, over the network and from files; of the drafts it has its own copies.
 _REFERRING = ("$ref", "$dynamicRef", "$recursiveRef", "$schema")
 _DRAFT = re.compile(r"https?://json-schema\.org/(?:draft-0[4-7]|draft/20(?:19-09|20-12))/schema#?")
+_DATA = frozenset({"values.yaml", "Chart.yaml", "requirements.yaml"})
+_DATA_BYTES, _DATA_ALIASES = 1024 * 1024, 100
+# `print` joins it with another one, and `nospace` takes blanks out.
+_HALF = re.compile(r"\{\s+\{|\{\s*\Z")
+_CHARACTER = re.compile(r"%[-+# 0-9.*\[\]]*[cU]")
+_SUSPECT = re.compile(r"\{|%")
+HALF = '"{"'
+"""Stands for a string of a template from which the start of another one could be made."""
 _MAX_DEPTH = 5
 
 # Go knows a comment only right behind the opening braces.
@@ -64,6 +73,8 @@ def scan_files(
     for name, data in files.items():
         where = prefix + name
         top, _, rest = name.partition("/")
+        if "{" in name:
+            yield Violation("chart.name", f"{where!r} could be run as a template by its name", where)
         if top == "charts":
             yield from _sub_chart(rest, data, where, depth, inner, evaluates=evaluates)
         elif top == "crds":
@@ -71,14 +82,18 @@ def scan_files(
         elif name == "values.schema.json":
             yield from _schema(data, where)
         # `tpl` may run values and, where a template reads them, any other file.
-        elif top == "templates" or name == "values.yaml" or reads_files:
+        elif top == "templates" or (name == "values.yaml" and not evaluates) or reads_files:
             yield from _template(data, where, evaluates=evaluates)
+        if evaluates and name in _DATA:
+            yield from _data(data, where)
     for folder, below in inner.items():
         yield from scan_files(below, prefix=f"{prefix}charts/{folder}/", depth=depth + 1, evaluates=evaluates)
 
 
 def called(text: str) -> Iterator[tuple[str, int]]:
-    """Every function that a template calls, with its line from 1; templates in strings (for ``tpl``) count, too."""
+    """Every function that a template calls, with its line from 1; templates in strings (for ``tpl``) count, too,
+    and a string with half the start of one counts as ``HALF``."""
+    lines = _Lines(text)
     at = text.find("{{")
     while at >= 0:
         comment = _COMMENT.match(text, at)
@@ -90,13 +105,29 @@ def called(text: str) -> Iterator[tuple[str, int]]:
             match = _TOKEN.match(text, at)
             assert match is not None
             if match.lastgroup == "word":
-                yield match.group(), text.count("\n", 0, at) + 1
-            elif match.lastgroup in ("string", "raw") and "{{" in (inside := _unquoted(match.group())):
-                yield from ((word, text.count("\n", 0, at) + 1) for word, _ in called(inside))
+                yield match.group(), lines.at(at)
+            elif match.lastgroup in ("string", "raw") and _SUSPECT.search(inside := _unquoted(match.group())):
+                if _HALF.search(inside) or _CHARACTER.search(inside):
+                    yield HALF, lines.at(at)
+                yield from ((word, lines.at(at)) for word, _ in called(inside))
             at = match.end()
             if match.lastgroup == "end":
                 break
         at = text.find("{{", at)
+
+
+class _Lines:
+    """The line, from 1, of one place after the other: counted once, however many words a hostile file has."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at, self._line = 0, 1
+
+    def at(self, place: int) -> int:
+        """Places come in order."""
+        self._line += self._text.count("\n", self._at, place)
+        self._at = place
+        return self._line
 
 
 def _may_call(name: str) -> bool:
@@ -136,7 +167,36 @@ def _template(data: bytes, where: str, *, evaluates: bool) -> Iterator[Violation
         if reason is not None and word not in seen:
             seen.add(word)
             hint = "use a chart without it, or list the chart in scope.charts_trusted"
-            yield Violation(f"chart.{word}", f"line {line} calls {word}, which {reason}", where, hint)
+            rule = "chart.half" if word == HALF else f"chart.{word}"
+            yield Violation(rule, f"line {line} calls {word}, which {reason}", where, hint)
+
+
+def _data(data: bytes, where: str) -> Iterator[Violation]:
+    """What templates find in ``.Values`` and ``.Chart`` and may run, as YAML's reader sees it."""
+    from obi_mcp.policy.yaml_reader import read_stream
+
+    try:
+        written = data.decode("utf-8")
+        documents = list(read_stream(written, max_bytes=_DATA_BYTES, max_documents=1, max_aliases=_DATA_ALIASES))
+    except (UnicodeDecodeError, InvalidDocument) as error:
+        yield Violation("chart.data", f"{where} cannot be read, and templates may run what is in it: {error}", where)
+        return
+    for text in (text for document in documents for text in _texts(document[2])):
+        yield from _template(text.encode("utf-8", "replace"), where, evaluates=True)
+        if _HALF.search(text):
+            yield Violation("chart.data", f"{where} holds half the start of a template, {text[-40:]!r}", where)
+
+
+def _texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, below in value.items():
+            yield from _texts(key)
+            yield from _texts(below)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _texts(item)
 
 
 def _reason(word: str, *, evaluates: bool) -> str | None:
@@ -146,7 +206,7 @@ def _reason(word: str, *, evaluates: bool) -> str | None:
         return "asks the network, and tells it a name"
     if word in _CHANGES:
         return "gives something else each time: what is installed would not be what was judged"
-    if evaluates and word in _DECODES:
+    if evaluates and (word in _DECODES or word == HALF):
         return "makes text that nobody can judge, which `tpl` could run as a template"
     return None
 
