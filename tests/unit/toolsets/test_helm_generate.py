@@ -17,6 +17,7 @@ from obi_mcp.policy.scope import Scope
 from obi_mcp.toolsets.base import ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.helm import generate
 from obi_mcp.toolsets.helm.values import requested_values
+from obi_mcp.toolsets.rendering import MAX_TEXT
 from obi_mcp.toolsets.run import run_tool
 
 SPECS = {
@@ -57,7 +58,12 @@ def test_values_come_as_a_file_with_the_source_of_each_setting() -> None:
     (setting,) = answer.structured["settings"]
     assert setting["path"] == "affinity" and setting["source"].startswith("https://docs.aws.amazon.com/")
     assert {entry["blocks"] for entry in answer.structured["warnings"]} == {False}
-    assert answer.structured["files"]["values.yaml"] not in answer.text  # the payload is sent once
+    assert answer.text.endswith(answer.structured["files"]["values.yaml"])  # short: in the text, too
+    long = ask("generate_values", preset="aws", format="helmrelease")
+    (text,) = long.structured["files"].values()
+    assert (
+        text not in long.text and text[:MAX_TEXT] in long.text and "more characters, all of them in files" in long.text
+    )
 
 
 def test_what_a_platform_forbids_stands_first_in_the_text() -> None:

@@ -16,6 +16,7 @@ from obi_mcp.toolsets.base import Schema, Services, ToolCall, ToolResult, ToolSp
 from obi_mcp.toolsets.helm.values import PLACE, VALUES, Wanted, refusals, requested_values
 from obi_mcp.toolsets.kubernetes.place import name
 from obi_mcp.toolsets.kubernetes.schema import arguments, result
+from obi_mcp.toolsets.rendering import MAX_TEXT
 
 CHART = "obi_helm_generate_chart"
 GENERATE_VALUES = "obi_helm_generate_values"
@@ -109,7 +110,7 @@ async def _run_chart(services: Services, call: ToolCall) -> ToolResult:
     files = chart_files(request)
     notes = [*wanted.notes, *_unknown_chart(services, wanted, chart)]
     said = {**wanted.as_json(), "notes": notes}
-    lines = [f"{len(files)} files: {', '.join(files)}", *wanted.lines, *notes[len(wanted.notes) :]]
+    lines = [f"made, not written: {len(files)} files: {', '.join(files)}", *wanted.lines, *notes[len(wanted.notes) :]]
     return ToolResult({"files": files, "warnings": said["warnings"], "notes": notes}, "\n".join(lines))
 
 
@@ -124,7 +125,7 @@ async def _run_values(services: Services, call: ToolCall) -> ToolResult:
     lines = (*wanted.lines, *notes)
     return ToolResult(
         {"files": {file: text}, **said, "notes": [*said["notes"], *notes]},
-        "\n".join([f"wrote {file}", *lines]),
+        "\n".join([f"made, not applied: {file}", *lines, *_beginning(text)]),
         payload=text,
         notes=lines,
     )
@@ -147,7 +148,7 @@ async def _run_template(services: Services, call: ToolCall) -> ToolResult:
     objects = list(_objects(answer))
     findings = [finding for body in objects for finding in _findings(body, wanted)]
     said = wanted.as_json()
-    rows = [f"{body['kind']} {body['metadata'].get('namespace', '')}/{body['metadata']['name']}" for body in objects]
+    rows = [f"{body['kind']} {_place_and_name(body['metadata'])}" for body in objects]
     lines = [f"{entry['severity']}: {entry['object']}: {entry['what']}" for entry in findings]
     return ToolResult(
         {
@@ -160,6 +161,16 @@ async def _run_template(services: Services, call: ToolCall) -> ToolResult:
         payload=answer.stdout,
         notes=(*lines, *wanted.lines, *answer.notes),
     )
+
+
+def _beginning(text: str) -> tuple[str, ...]:
+    """For clients that read only text, as much as of any output (docs/decisions/0002)."""
+    more = len(text) - MAX_TEXT
+    return (text,) if more <= 0 else (text[:MAX_TEXT], f"… {more:,} more characters, all of them in files")
+
+
+def _place_and_name(metadata: Mapping[str, Any]) -> str:
+    return "/".join(filter(None, (metadata.get("namespace"), metadata["name"])))
 
 
 def _delivered(given: Mapping[str, Any], wanted: Wanted, chart: str) -> tuple[str, str, tuple[str, ...]]:

@@ -234,5 +234,5 @@ def judged(install: Install) -> list[str]:
 
 
 def _files(files: Mapping[str, str], notes: list[str], kinds: list[str]) -> ToolResult:
-    text = "\n".join([f"wrote {', '.join(files)}: {', '.join(kinds)}", *notes, *files.values()])
+    text = "\n".join([f"made, not applied: {', '.join(files)}: {', '.join(kinds)}", *notes, *files.values()])
     return ToolResult({"files": dict(files), "notes": notes}, text)
