@@ -22,6 +22,7 @@ from obi_mcp.toolsets.run import run_tool
 
 CALLER = "obi-mcp call"
 LAST_LINES_S = 1.0
+_EXAMPLES = {"integer": "3", "number": "0.5", "boolean": "true", "array": "'[\"a\"]'", "object": '\'{"a": "b"}\''}
 
 
 def parser() -> VerbParser:
@@ -151,7 +152,9 @@ def _typed(text: str, kind: str, name: str) -> Any:
     try:
         return json.loads(text)
     except ValueError:
-        raise InvalidArgument(f"--arg {name}={text} is not a {kind}", f"give {name} as JSON") from None
+        raise InvalidArgument(
+            f"--arg {name}={text} is not of type {kind}", f"give it as JSON, for example --arg {name}={_EXAMPLES[kind]}"
+        ) from None
 
 
 def _print(result: ToolResult, output: str) -> None:
