@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
@@ -194,10 +195,8 @@ def plain(body: dict[str, Any], kind: str) -> State | None:
 
 def nameless(state: State, name: str) -> State:
     """The state of a case, to be compared with another's; every restart was at the same time."""
-    text = json.dumps(state, sort_keys=True).replace(f'"{name}"', '"NAME"').replace(f'\\"{name}\\"', '\\"NAME\\"')
-    for word in (f"{name}-k8s", f"{name}."):
-        text = text.replace(word, word.replace(name, "NAME"))
-    body: State = json.loads(text.replace(f" {name}", " NAME"))
+    text = re.sub(rf"\b{name}\b", "NAME", json.dumps(state, sort_keys=True))
+    body: State = json.loads(re.sub(r"\b[0-9a-f]{64}\b", "CHECKSUM", text))  # of a configuration that holds the name
     for entry in body.values():
         template = ((entry.get("spec") or {}).get("template") or {}).get("metadata") or {}
         if RESTARTED in (template.get("annotations") or {}):
