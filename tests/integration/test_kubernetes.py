@@ -92,7 +92,7 @@ async def test_nothing_of_obis_is_a_finding_not_a_failure(serve: Serve) -> None:
     async with serve(**TOOLSETS) as session:
         seen, text, failed = await ask(session, "obi_k8s_verify_deployment", namespace="kube-system")
     assert not failed and not seen["healthy"]
-    assert seen["verdict"] == "0/4 nodes covered" and "obi_k8s_generate_daemonset" in text
+    assert seen["verdict"] == "0/4 nodes covered" and "obi_k8s_deploy" in text
 
 
 FEATURES = (["application"], ["network"], ["application", "context-propagation", "network"])
