@@ -17,6 +17,8 @@ from tests.sandbox.api import pod_ready, wait_until
 from tests.sandbox.archive import OBI_IMAGE
 from tests.sandbox.sandbox import Sandbox
 
+from obi_mcp.obi.manifests.sidecar import removal_command
+
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 
 SPACE = "shop"
@@ -148,6 +150,10 @@ async def test_many_simulated_pods(serve: Serve, sandbox: Sandbox, as_it_was: di
         # The same again: there is nothing to change.
         again = await planned(session, "obi_k8s_deploy", **{**WANTED, "deployment": SIMULATED, "privileged": False})
         assert [change["action"] for change in again["changes"]] == ["same"], again
+        async with serve("non-destructive", **SETTINGS) as other:
+            # Only the server that has added it takes it back below full.
+            refused = await other.kubectl(removal_command(SIMULATED, SPACE).removeprefix("kubectl "))
+            assert refused.is_error and "full" in refused.text, refused.text
         plan = await planned(session, "obi_k8s_undeploy", namespace=SPACE, deployment=SIMULATED)
         done, text, failed = await ask(session, "obi_k8s_undeploy", plan_id=plan["plan_id"])
         assert not failed and done["applied"], text

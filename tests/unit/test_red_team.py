@@ -17,10 +17,12 @@ from tests.unit.policy.policies import built_in
 from tests.unit.recorded_road import NARROWED, RecordedRoad, services
 
 from obi_mcp.config import Settings
+from obi_mcp.enforcer.case import SidecarKey
 from obi_mcp.enforcer.model import Progress
 from obi_mcp.enforcer.releases import _against_cluster
+from obi_mcp.enforcer.sidecar import prove_sidecar
 from obi_mcp.errors import Declined, InvalidArgument
-from obi_mcp.obi.manifests.sidecar import Sidecar, sidecar_patch
+from obi_mcp.obi.manifests.sidecar import Sidecar, removal_command, sidecar_patch
 from obi_mcp.policy.chart import Chart, ChartStore
 from obi_mcp.policy.chart_files import read_archive, read_chart
 from obi_mcp.policy.chart_index import IndexEntry, read_entry
@@ -28,7 +30,7 @@ from obi_mcp.policy.chart_remote import RemoteChart
 from obi_mcp.policy.chart_scan import called, scan_files
 from obi_mcp.policy.manifest import judge_sidecar
 from obi_mcp.policy.membership import RELEASE_NAME, RELEASE_NAMESPACE
-from obi_mcp.policy.model import Access, Check, Document, RenderSpec
+from obi_mcp.policy.model import Access, Check, Document, RenderSpec, SidecarSpec
 from obi_mcp.policy.release import Release, RenderedObject
 from obi_mcp.policy.scope import Scope
 from obi_mcp.resources.address import Address
@@ -318,6 +320,39 @@ def test_no_patch_of_another_form_takes_anything_away(pod: dict[str, Any]) -> No
     text = json.dumps({"spec": {"template": {"spec": pod}}})
     decision = policy.decide(f"kubectl patch deployment web -n shop -p '{text}'", access=Access.FULL)
     assert not decision.allowed
+
+
+@pytest.mark.parametrize(
+    ("known", "raised"),
+    [
+        ({("", "shop", "web", "obi")}, None),
+        (set(), Access.FULL),
+        ({("", "shop", "web", "other"), ("", "shop", "api", "obi"), ("east", "shop", "web", "obi")}, Access.FULL),
+    ],
+)
+def test_below_full_only_what_this_server_added_is_taken_away(
+    known: set[SidecarKey], raised: Access | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    decision = built_in().over(SCOPE).decide(removal_command("web", "shop"), access=Access.NON_DESTRUCTIVE)
+    assert decision.pipeline is not None
+    live, gone = beside({}), shop()
+    live["metadata"]["resourceVersion"] = "1"
+
+    async def get(*_: object) -> dict[str, Any]:
+        return live
+
+    async def dry_run(*_: object) -> list[Document]:
+        return [Document(0, gone)]
+
+    monkeypatch.setattr("obi_mcp.enforcer.sidecar.dry_run", dry_run)
+    case: Any = SimpleNamespace(
+        decision=decision, head=decision.pipeline.head, scope=SCOPE, cluster=SimpleNamespace(get=get),
+        policy=built_in(), sidecars=known,
+    )  # fmt: skip
+    (check,) = decision.checks
+    assert isinstance(check.spec, SidecarSpec) and check.raises_to is Access.FULL
+    proved = asyncio.run(prove_sidecar(case, check, check.spec))
+    assert proved.result.passed and proved.result.raised == raised, proved.result
 
 
 # --- a person who is asked, and who must not be deceived or passed by ---

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 from obi_mcp.audit import AuditLog
 from obi_mcp.config import Settings
-from obi_mcp.enforcer.case import Case, Proved
+from obi_mcp.enforcer.case import Case, Proved, SidecarKey
 from obi_mcp.enforcer.cluster import Cluster, Reader
 from obi_mcp.enforcer.members import Members
 from obi_mcp.enforcer.model import Call
@@ -39,6 +39,7 @@ class Beginning:
         self._runner = runner or Runner.for_settings(settings, self._redactor)
         self._channels = Channels(settings, self._runner)
         self._charts = ChartStore.of(settings.programs.chart_store, policy.scope)
+        self._sidecars: set[SidecarKey] = set()
 
     def explain(self, call: Call) -> Decision:
         """What the policy says of a call, from text alone: nothing runs and no cluster is asked."""
@@ -99,6 +100,7 @@ class Beginning:
             run_own=run_own,
             channel=channel,
             timeout_s=timeout_s,
+            sidecars=self._sidecars,
         )
 
     def _approve(self, case: Case, proofs: Sequence[Proved]) -> Approved:

@@ -56,6 +56,10 @@ class Proved:
     perform: Callable[[Approved], Awaitable[bytes]] | None = None
 
 
+SidecarKey = tuple[str, str, str, str]
+"""Context (empty: the current one), namespace, Deployment, container."""
+
+
 @dataclass(slots=True)
 class Case:
     """Everything that proving one decision needs. Lives as long as the call."""
@@ -79,6 +83,10 @@ class Case:
     """Makes a private folder that goes with the call."""
     release: Concerned = field(default_factory=Concerned)
     """What the helm checks found."""
+    sidecars: set[SidecarKey] = field(default_factory=set)
+    """Containers that this server has put beside those of others."""
+    sidecar: SidecarKey | None = None
+    """The one that this call puts there, where there is none yet."""
 
     @property
     def revision(self) -> int:

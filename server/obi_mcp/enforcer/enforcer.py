@@ -192,6 +192,8 @@ class Enforcer(Reads):
         head = case.head
         case.begin()
         self._upgrades.begin(case)
+        if case.sidecar is not None:
+            self._sidecars.add(case.sidecar)
         printed = next((proof.source for proof in proofs if proof.source is not None), None)
         performed = [await proof.perform(approved) for proof in proofs if proof.perform]
         if performed:

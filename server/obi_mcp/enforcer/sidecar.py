@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
-from obi_mcp.enforcer.case import Case, Proved, absent, failed, passed
+from obi_mcp.enforcer.case import Case, Proved, SidecarKey, absent, failed, passed
 from obi_mcp.enforcer.pinning import pin_change
 from obi_mcp.enforcer.written import dry_run, refusal_of, replace_verb, unmet
 from obi_mcp.policy.image import is_obi_image
 from obi_mcp.policy.manifest import judge_sidecar
-from obi_mcp.policy.model import Check, Document, Place, SidecarSpec
+from obi_mcp.policy.model import Access, Check, Document, Place, SidecarSpec
 
 
 def _without_ours(case: Case, before: Mapping[str, Any], after: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -26,6 +27,12 @@ def _without_ours(case: Case, before: Mapping[str, Any], after: Mapping[str, Any
 def _containers(body: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     found: list[Mapping[str, Any]] = body["spec"]["template"]["spec"].get("containers") or []
     return found
+
+
+def _key(case: Case, spec: SidecarSpec) -> SidecarKey:
+    """The container that the patch names, and where."""
+    (container,) = _containers(json.loads(case.head.value("patch")))  # INVARIANT: judged to be one
+    return case.head.value("context"), spec.namespace, spec.name, str(container["name"])
 
 
 async def prove_sidecar(case: Case, check: Check, spec: SidecarSpec) -> Proved:
@@ -51,5 +58,12 @@ async def prove_sidecar(case: Case, check: Check, spec: SidecarSpec) -> Proved:
         for need in judgement.needs:
             if reason := await unmet(case, need):
                 return Proved(failed(check, reason, f"make the {need.kind} first", Place(path=need.path)))
-    proved = Proved(passed(check, "judged as the API server would store it"))
+    changed = _key(case, spec)
+    said, raised = "judged as the API server would store it", None
+    if spec.removes and changed not in case.sidecars:
+        # Taking away is for a caller with ``full``; below it this server takes back what it began itself.
+        said, raised = f"the container {changed[-1]} was not added by this server", Access.FULL
+    elif not spec.removes and changed[-1] not in {one.get("name") for one in _containers(before)}:
+        case.sidecar = changed if case.decision.access is not Access.READ_ONLY else None
+    proved = Proved(passed(check, said, raised))
     return pin_change(case, proved, spec.resource, before, after.body)

@@ -11,7 +11,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from obi_mcp.policy.confine import namespace_of
-from obi_mcp.policy.model import Check, Document, SidecarSpec
+from obi_mcp.policy.model import Access, Check, Document, SidecarSpec
 from obi_mcp.policy.output import check_output
 
 if TYPE_CHECKING:
@@ -61,7 +61,9 @@ def judge_sidecar_patch(draft: Draft, target: Target, patch: object) -> None:
     check_output(draft, (target.resource,), project="status")
     why = _WHY_REMOVED if removes else _WHY_ADDED
     spec = SidecarSpec(target.resource, target.name or "", namespace, removes)
-    draft.checks.append(Check("dry-run", target.label, namespace, why, spec))
+    # Only the check knows whether this server has added the container, and may take it back.
+    full = Access.FULL if removes else None
+    draft.checks.append(Check("dry-run", target.label, namespace, why, spec, raises_to=full))
 
 
 def _judge_text(draft: Draft, target: Target, namespace: str, pod: dict[str, Any]) -> None:
