@@ -48,6 +48,30 @@ def with_client(
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(
+    ("toolsets", "told", "untold"),
+    [
+        (
+            ("command",),
+            ["Start with obi_kubectl `kubectl get pods -A`"],
+            ["obi_k8s_status", "obi_get_status", "it gives a plan"],
+        ),
+        (
+            ("kubernetes",),
+            ["Start with obi_k8s_status (a cluster) or obi_kubectl", "it gives a plan"],
+            ["obi_get_status"],
+        ),
+        (("local",), ["Start with obi_get_status (this host) or obi_kubectl"], ["it gives a plan"]),
+        (("all",), ["obi_k8s_status (a cluster) or obi_get_status (this host) or obi_kubectl", "it gives a plan"], []),
+    ],
+)
+def test_the_instructions_name_only_what_is_offered(
+    toolsets: tuple[str, ...], told: list[str], untold: list[str]
+) -> None:
+    said = str(ObiServer(services(RecordedRoad(), Settings(toolsets=toolsets))).instructions)
+    assert all(text in said for text in told) and not any(text in said for text in untold)
+
+
 @each_generation
 def test_the_client_is_told_what_this_is(mode: str) -> None:
     async def use(client: Client) -> None:
