@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 from obi_mcp.errors import Conflict, NotFound
 from obi_mcp.policy.model import Access
@@ -186,7 +187,8 @@ async def _plan_rollback(services: Services, call: ToolCall) -> ReleasePlan:
     await judged(services, place, command)
     answer = await run(services, place, f"{command} --dry-run=client")
     step = Step(command, ())
-    return await release_plan(services, place, "rollback", release=release, step=step, view=viewed(answer))
+    plan = await release_plan(services, place, "rollback", release=release, step=step, view=viewed(answer))
+    return replace(plan, more={"back_to": revision, **plan.more})
 
 
 async def _plan_uninstall(services: Services, call: ToolCall) -> ReleasePlan:
