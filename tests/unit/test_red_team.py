@@ -149,6 +149,11 @@ def test_a_packaged_chart_inside_is_given_to_helm_as_files(tmp_path: Path) -> No
         ({"templates/a.yaml": '{{ tpl (printf "%[1]c%c" 123 123) . }}'}, "chart.half"),
         ({"templates/a.yaml": '{{ printf "{" }}{{ "%c" }}'}, None),
         ({"templates/a.yaml": '{{ tpl .x . }}{{ default "{}" .y | printf "%s-%d" }}'}, None),
+        (
+            {"templates/a.yaml": '{{ tpl ((index . (print "Fi" "les")).Get "x") . }}', "x": "{{ lookup }}"},
+            "chart.lookup",
+        ),
+        ({"templates/a.yaml": "# tpl\n{{ fromJson .x }}", "README.md": "{{ now }}"}, None),
         ({"templates/{{ lookup `v1` }}.yaml": "{{ tpl .Template.Name . }}"}, "chart.name"),
         ({"values.schema.json": '{"$ref": "http://169.254.169.254/"}'}, "chart.schema"),
         ({"values.schema.json": '{"$schema": "http://169.254.169.254/"}'}, "chart.schema"),

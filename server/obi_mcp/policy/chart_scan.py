@@ -68,7 +68,8 @@ def scan_files(
         yield Violation("chart.depth", f"charts inside charts more than {_MAX_DEPTH} deep", prefix)
         return
     reads_files = any(b"Files" in data for name, data in files.items() if name.startswith("templates/"))
-    evaluates = evaluates or any(b"tpl" in data for name, data in files.items() if _may_call(name))
+    evaluates = evaluates or any(_evaluates(data) for name, data in files.items() if "templates/" in name)
+    reads_files = reads_files or evaluates
     inner: dict[str, dict[str, bytes]] = {}
     for name, data in files.items():
         where = prefix + name
@@ -81,11 +82,11 @@ def scan_files(
             yield _crd(where)
         elif name == "values.schema.json":
             yield from _schema(data, where)
-        # `tpl` may run values and, where a template reads them, any other file.
-        elif top == "templates" or (name == "values.yaml" and not evaluates) or reads_files:
-            yield from _template(data, where, evaluates=evaluates)
-        if evaluates and name in _DATA:
+        elif evaluates and name in _DATA:
             yield from _data(data, where)
+        # `tpl` may run any file that a template reads.
+        elif top == "templates" or name == "values.yaml" or reads_files:
+            yield from _template(data, where, evaluates=evaluates)
     for folder, below in inner.items():
         yield from scan_files(below, prefix=f"{prefix}charts/{folder}/", depth=depth + 1, evaluates=evaluates)
 
@@ -130,9 +131,9 @@ class _Lines:
         return self._line
 
 
-def _may_call(name: str) -> bool:
-    """Whether it is a template, of this chart or one inside."""
-    return "templates/" in name or name == "values.yaml"
+def _evaluates(data: bytes) -> bool:
+    """Whether a template runs text as a template."""
+    return b"tpl" in data and any(word == "tpl" for word, _ in called(data.decode("utf-8", "replace")))
 
 
 def _sub_chart(

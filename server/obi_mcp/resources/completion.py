@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
@@ -26,6 +27,9 @@ READ_S = 5.0
 MAX_KNOWN = 32
 MAX_VALUES = 100
 """The protocol's limit."""
+
+_PLAIN = re.compile(r"[a-z0-9][-a-z0-9.]{0,252}")
+"""What Kubernetes takes for a name: nothing else of a cluster's is offered."""
 
 Names = Callable[[Place], Awaitable[tuple[str, ...]]]
 _Key = tuple[str, str | None, str | None]
@@ -120,8 +124,9 @@ class Completer:
         for selector in self._services.settings.scope.selectors:
             call = place.call(f"kubectl get {kind} {place.where} -l '{selector}' -o json", timeout_s=READ_S)
             found = (await self._services.enforcer.read(call)).objects
-            if found:
-                return tuple(sorted({str(body["metadata"].get(field, "")) for body in found}))
+            names = {str((body.get("metadata") or {}).get(field, "")) for body in found}
+            if plain := {name for name in names if _PLAIN.fullmatch(name)}:
+                return tuple(sorted(plain))
         return ()
 
 
