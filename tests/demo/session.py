@@ -112,7 +112,7 @@ STEPS: tuple[Step, ...] = (
         "Denied: a foreign image under OBI's labels",
         "obi_kubectl",
         "kubectl apply -f - --dry-run=server",
-        IsRefused("denied", "^use ghcr.io/.*/ebpf-instrument$", rule="kubectl.apply"),
+        IsRefused("denied", "^use ghcr.io/.*/ebpf-instrument, or have it added to scope.images$", rule="kubectl.apply"),
         stdin=FOREIGN_IMAGE,
     ),
     CommandStep(

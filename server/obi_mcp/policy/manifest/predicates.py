@@ -176,7 +176,9 @@ def obi_image(value: Any, _of: Any, path: str, inspection: Inspection) -> None:
             "image",
             f"the image {shown(value, 120)} is not OBI's",
             path,
-            f"use {inspection.scope.images[0]}{digests}" if inspection.scope.images else "no images are configured",
+            f"use {inspection.scope.images[0]}{digests}, or have it added to scope.images"
+            if inspection.scope.images
+            else "no images are configured: scope.images is empty",
         )
 
 

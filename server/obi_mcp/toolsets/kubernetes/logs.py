@@ -121,7 +121,8 @@ async def _run_all(services: Services, call: ToolCall) -> ToolResult:
             whole = part if whole is None else _joined(whole, part)
         if whole is not None:
             return gathering.result(whole)
-    return ToolResult({"pods": 0}, "no pod of OBI's was found")
+    where = f" in {place.namespace}" if place.namespace else ""
+    return ToolResult({"pods": 0}, f"no pod of OBI's was found{where}; obi_k8s_status says what there is")
 
 
 async def _namespaces(services: Services, place: Place, selector: str) -> list[str]:

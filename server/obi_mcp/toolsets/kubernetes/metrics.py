@@ -164,6 +164,8 @@ def _text(structured: Mapping[str, Any], unread: int) -> list[str]:
         said += f", increase from {window['from']} to {window['to']}"
     lines = [said, *(f"not read: {one['pod']}: {one['problem'][:200]}" for one in structured["unread"][:5])]
     lines += [_line(row) for row in structured["metrics"]]
+    if pods and not metrics:
+        lines.append("no metric that was asked for is served: leave metrics out to see all")
     lines += [
         f"out of line: {row['metric']} of {row['pod']}: {row['value']:g} (median {row['median']:g})"
         for row in structured["outliers"]
