@@ -18,6 +18,7 @@ from tests.unit.recorded_road import NARROWED, RecordedRoad, services
 
 from obi_mcp.config import Settings
 from obi_mcp.enforcer.case import SidecarKey
+from obi_mcp.enforcer.charts import private_chart
 from obi_mcp.enforcer.model import Progress
 from obi_mcp.enforcer.releases import _against_cluster
 from obi_mcp.enforcer.sidecar import prove_sidecar
@@ -201,6 +202,33 @@ def test_helm_is_given_the_one_entry_that_was_judged(index: str) -> None:
     assert entry is not None and chart.refused_index(entry) is None
     made = json.loads(chart.index(entry))
     assert made["entries"] == {"obi": [{"apiVersion": "v2", "name": "obi", "version": "1.0.0", "urls": [GOOD]}]}
+
+
+def test_helm_pulls_by_the_index_of_this_server(tmp_path: Path) -> None:
+    index, seen = tmp_path / "otel-index.yaml", []
+    doubled = INDEXES[0].replace("GOOD", GOOD).replace("EVIL", "http://169.254.169.254/latest")
+
+    async def run_own(step: str) -> Any:
+        if step == "update":
+            index.write_text(doubled, "utf-8")
+        else:
+            seen.append(index.read_text("utf-8"))
+        return SimpleNamespace(exit_code=0)
+
+    def approve_fetch(decision: object, remote: object, step: str, folder: Path) -> str:
+        return step
+
+    case: Any = SimpleNamespace(
+        place=lambda: tmp_path,
+        charts=ChartStore([], Scope(repositories={"otel": "https://charts.example.com"})),
+        head=SimpleNamespace(value=lambda name: "1.0.0"),
+        policy=SimpleNamespace(approve_fetch=approve_fetch),
+        run_own=run_own,
+        decision=None,
+    )
+    with pytest.raises(ValueError, match="gave 0 archives"):
+        asyncio.run(private_chart(case, RenderSpec("template", "obi", "observability", "otel/obi")))
+    assert len(seen) == 1 and GOOD in seen[0] and "169.254" not in seen[0]
 
 
 @pytest.mark.parametrize(
