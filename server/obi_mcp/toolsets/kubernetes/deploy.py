@@ -164,7 +164,9 @@ async def _application(services: Services, place: Place, target: Target) -> Obje
             raise
         reason = f"the namespace {target.namespace} is not in scope.instrumented_namespaces"
         hint = "whoever runs the server can list it there: then OBI's container can be added to its Deployments"
-        raise Denied(replace(refusal.decision, reason=reason, hint=hint)) from refusal
+        told = Denied(replace(refusal.decision, reason=reason, hint=hint))
+        told.audited = refusal.audited  # it is the same refusal, in other words
+        raise told from refusal
 
 
 async def _plan_sidecar_removal(services: Services, place: Place, target: Target) -> Plan | ToolResult:
