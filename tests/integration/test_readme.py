@@ -13,7 +13,7 @@ from tests.demo.session import STEPS
 ROOT = Path(__file__).resolve().parent.parent.parent
 EXCERPT = re.compile(r"<!-- excerpt: make demo -->.*?```text\n(?P<text>.*?)```", re.DOTALL)
 # What differs from run to run: names of pods, times, ports, hashes, the columns that follow from them.
-_VARYING = re.compile(r"[0-9a-f]{64}|/tmp/\S+|\bobi-[a-z0-9]{5}\b|\d[\d.,]*| {2,}")
+_VARYING = re.compile(r"[0-9a-f]{64}|\b[0-9a-f]{20}\b|/tmp/\S+|\bobi-[a-z0-9]{5}\b|\d[\d.,]*| {2,}")
 
 pytestmark = pytest.mark.integration
 

@@ -63,7 +63,10 @@ def start(
     stat = _stat(pid)
     daemon = Daemon(name, pid, os.path.realpath(program or argv[0]), stat[1] if stat else 0)
     record = instance.state / "daemons" / f"{name}.json"
-    record.write_text(json.dumps(asdict(daemon)), encoding="utf-8")
+    # Whole or not at all: a start may be cut off here, too, and whoever cleans up after it reads the records.
+    begun = record.with_suffix(".begun")
+    begun.write_text(json.dumps(asdict(daemon)), encoding="utf-8")
+    begun.replace(record)
     if program is not None:
         on_the_way = {os.path.realpath(NSENTER), os.path.realpath(argv[0])}
         while _program(pid) in on_the_way:

@@ -47,7 +47,7 @@ async def _outcome(services: Services, spec: ToolSpec, call: ToolCall) -> ToolRe
         call = await confirmed_tool(services, spec, call)
         result = await _run(services, spec, call)
     except ObiMcpError as error:
-        if not error.audited:
+        if not _has_its_line(error):
             _record(services, spec, call, error)
         result = render_error(error, _level(services, call))
     return _noticed(result, notices) if notices else result
@@ -123,6 +123,12 @@ def _redacted_progress(progress: Progress) -> Progress:
         await progress(done, total, plain_text(message))
 
     return report
+
+
+def _has_its_line(error: BaseException) -> bool:
+    """Whether it, or the refusal that it tells in other words, stands in the audit log."""
+    above = error.__cause__ or error.__context__
+    return (isinstance(error, ObiMcpError) and error.audited) or (above is not None and _has_its_line(above))
 
 
 def _level(services: Services, call: ToolCall) -> Access:
