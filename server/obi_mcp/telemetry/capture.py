@@ -5,9 +5,12 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from obi_mcp.config import Settings
-from obi_mcp.telemetry.receiver import Receiver, capture_settings
+
+if TYPE_CHECKING:
+    from obi_mcp.telemetry.receiver import Receiver
 
 
 class Capture:
@@ -35,6 +38,8 @@ class Capture:
         async with self._starting:
             if self.receiver is None:
                 await self.close()
+                from obi_mcp.telemetry.receiver import Receiver, capture_settings  # most servers never capture
+
                 receiver = Receiver(capture_settings(self._settings, self._environ))
                 await receiver.start()
                 self._receiver = receiver
