@@ -11,7 +11,7 @@ from obi_mcp.errors import ProgramFailed
 from obi_mcp.policy.expressions.dump import DumpCut, may_dump
 from obi_mcp.policy.model import Access, Approved
 from obi_mcp.process.budget import Budget, Sink, Tail
-from obi_mcp.process.children import settled
+from obi_mcp.process.children import Child, settled
 from obi_mcp.process.completed import Completed, TimedOut, exit_of, remarks
 from obi_mcp.process.kubeconfig import Context
 from obi_mcp.process.obstacle import find_obstacle
@@ -258,7 +258,7 @@ class Pipeline:
                 await asyncio.wait_for(settled(filters), wait_s)
             except TimeoutError:
                 pass
-            if not self._stderr.text():
+            if not self._stderr.text() or _is_to_blame(filters[-1]):
                 return
 
     async def _read_errors(self, reader: PipeReader) -> None:
@@ -341,6 +341,11 @@ def _context_name(approved: Approved) -> str | None:
     if pipeline is None:
         return None
     return pipeline.head.value("context") or pipeline.head.value("kube-context") or None
+
+
+def _is_to_blame(last: Child) -> bool:
+    """Whether the last filter itself has failed: what the others do is no matter then."""
+    return last.ended is not None and last.ended.code != 0
 
 
 def _is_diff(approved: Approved) -> bool:
