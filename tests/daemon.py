@@ -176,7 +176,10 @@ class DockerDaemon:
             *(f"--add-runtime=sandbox={ROOT / 'tests' / 'runtime.py'}", "--default-runtime=sandbox"),
             *("--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false", "--userland-proxy=false"),
         ]
-        (self.state / "pid").unlink(missing_ok=True)  # process 1 of a namespace that is gone
+        # Numbers of a process namespace that is gone: in the new one they may be somebody else's, and dockerd would take
+        # its containerd for one that runs.
+        for noted in (self.state / "pid", self.state / "exec" / "containerd" / "containerd.pid"):
+            noted.unlink(missing_ok=True)
         with (self.state / "log").open("ab") as log:
             self._process = subprocess.Popen(
                 argv, env=self.environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
