@@ -176,8 +176,8 @@ class DockerDaemon:
             *(f"--add-runtime=sandbox={ROOT / 'tests' / 'runtime.py'}", "--default-runtime=sandbox"),
             *("--bridge=none", "--iptables=false", "--ip-forward=false", "--ip-masq=false", "--userland-proxy=false"),
         ]
-        # Numbers of a process namespace that is gone: in the new one they may be somebody else's, and dockerd would take
-        # its containerd for one that runs.
+        # Numbers of a process namespace that is gone: in the new one they may be somebody else's, and dockerd would
+        # take its containerd for one that runs.
         for noted in (self.state / "pid", self.state / "exec" / "containerd" / "containerd.pid"):
             noted.unlink(missing_ok=True)
         with (self.state / "log").open("ab") as log:
