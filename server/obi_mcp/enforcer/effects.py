@@ -17,7 +17,7 @@ from obi_mcp.errors import CallCancelled, CallTimeout, Denied, ObiMcpError
 from obi_mcp.policy.effects import ApprovedEffect, EffectT, Host
 from obi_mcp.policy.engine import Policy
 from obi_mcp.policy.model import Access, Decision
-from obi_mcp.redact import Redactor, strip_controls
+from obi_mcp.redact import Redactor
 
 T = TypeVar("T")
 
@@ -93,7 +93,7 @@ class EffectRoad:
 
     def plain(self, text: str) -> str:
         """Text of an agent or an engine as a caller may see it: no secrets, no control characters."""
-        return strip_controls(self._redactor.text(text))[0]
+        return self._redactor.plain(text)
 
     async def _performed(
         self,

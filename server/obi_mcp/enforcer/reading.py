@@ -297,7 +297,7 @@ async def _log(
     try:
         await _fill(kept, source, log_path(pod, container, query), timeout_s=timeout_s, follow_s=follow_s)
     except ObiMcpError as error:
-        problem = strip_controls(redactor.text(error.message))[0]
+        problem = redactor.plain(error.message)
         return PodLog(pod.name, namespace, container, node, problem=problem)
     text = strip_controls(redactor.data(bytes(kept)).decode("utf-8", "replace"))[0]
     if text.startswith(_NO_LOG):

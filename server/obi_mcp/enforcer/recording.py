@@ -14,7 +14,7 @@ from obi_mcp.enforcer.model import Call
 from obi_mcp.errors import CallCancelled, Denied, ObiMcpError
 from obi_mcp.policy.engine import Policy
 from obi_mcp.policy.model import Access, CheckResult, Decision
-from obi_mcp.redact import Redactor, strip_controls
+from obi_mcp.redact import Redactor
 
 _T = TypeVar("_T")
 
@@ -90,12 +90,9 @@ class Recorder:
     def _clean(self, error: ObiMcpError) -> None:
         """Errors repeat what programs and the API server said: the same redaction as for output."""
         name_missing_right(error, self._policy.resources, self._policy.scope)
-        error.message = self._plain(error.message)
-        error.hint = self._plain(error.hint) if error.hint else error.hint
+        error.message = self._redactor.plain(error.message)
+        error.hint = self._redactor.plain(error.hint) if error.hint else error.hint
         if isinstance(error, Denied):
             decision = error.decision
-            hint = self._plain(decision.hint) if decision.hint else decision.hint
-            error.decision = replace(decision, reason=self._plain(decision.reason), hint=hint)
-
-    def _plain(self, text: str) -> str:
-        return strip_controls(self._redactor.text(text))[0]
+            hint = self._redactor.plain(decision.hint) if decision.hint else decision.hint
+            error.decision = replace(decision, reason=self._redactor.plain(decision.reason), hint=hint)

@@ -197,7 +197,7 @@ def _argument(name: str, schema: Schema) -> Schema:
 
 
 class Toolset(Protocol):
-    """A group of tools that is switched on together."""
+    """A group of tools that is switched on together. What most have nothing to say to stands here."""
 
     @property
     def name(self) -> str: ...
@@ -207,12 +207,15 @@ class Toolset(Protocol):
 
     def unavailable(self, settings: Settings) -> str | None:
         """Why this toolset cannot be offered here, or None. Touches no cluster."""
+        return None
 
     def tools(self, settings: Settings) -> tuple[ToolSpec, ...]:
         """Its tools; limits and levels in the schemas are those of ``settings``."""
 
     async def initialize(self, services: Services) -> None:
         """Called once before the first tool call."""
+        return
 
     async def shutdown(self) -> None:
         """Called once when the server stops."""
+        return

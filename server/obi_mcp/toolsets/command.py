@@ -14,7 +14,7 @@ from obi_mcp.config import Settings
 from obi_mcp.enforcer.model import Call
 from obi_mcp.errors import Declined, InvalidCommand
 from obi_mcp.policy.model import Access
-from obi_mcp.toolsets.base import SHARED, Schema, Services, ToolCall, ToolResult, ToolSpec
+from obi_mcp.toolsets.base import SHARED, Schema, Services, ToolCall, ToolResult, Toolset, ToolSpec
 from obi_mcp.toolsets.confirming import confirmed, reach_of
 from obi_mcp.toolsets.rendering import render_answer, render_decision
 from obi_mcp.toolsets.schema import ANSWER, EXPLANATION
@@ -25,23 +25,14 @@ TOOLS_BY_PROGRAM = {"kubectl": "obi_kubectl", "helm": "obi_helm", "obi": "obi_co
 _FILTERS = "jq, grep, head, tail, sort, uniq, wc, cut, tr"
 
 
-class CommandToolset:
+class CommandToolset(Toolset):
     """``obi_kubectl``, ``obi_helm``, ``obi_command``, ``obi_explain_command``."""
 
     name = "command"
     version = __version__
 
-    def unavailable(self, settings: Settings) -> str | None:
-        return None
-
     def tools(self, settings: Settings) -> tuple[ToolSpec, ...]:
         return (_kubectl(settings), _helm(settings), _obi(settings), _explain(settings))
-
-    async def initialize(self, services: Services) -> None:
-        return None
-
-    async def shutdown(self) -> None:
-        return None
 
 
 def _kubectl(settings: Settings) -> ToolSpec:

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from obi_mcp.errors import Declined
 from obi_mcp.policy.model import Access, Decision
-from obi_mcp.redact import Redactor, strip_controls
+from obi_mcp.redact import Redactor
 from obi_mcp.toolsets.base import Services, ToolCall, ToolSpec
 
 MAX_LINES = 40
@@ -53,7 +53,8 @@ async def confirmed(
 
 def question(headline: str, quoted: Iterable[str]) -> str:
     """What a person reads: plain, short, without secrets and without what deceives the eye."""
-    lines = [part for text in quoted for line in _plain(text).splitlines() for part in _folded(line)]
+    plain = Redactor.load().plain
+    lines = [part for text in quoted for line in plain(text).splitlines() for part in _folded(line)]
     more = len(lines) - MAX_LINES
     if more > 0:
         # Whoever writes the text decides what stands where: what is left out is in the middle, and said.
@@ -61,7 +62,7 @@ def question(headline: str, quoted: Iterable[str]) -> str:
             f"… {more} more lines are NOT shown; decline what cannot be seen"
         ]
     shown = [f"| {line}" for line in lines]
-    return "\n".join([_short(_plain(headline)), *([QUOTED, *shown] if shown else [])])
+    return "\n".join([_short(plain(headline)), *([QUOTED, *shown] if shown else [])])
 
 
 def reach_of(decision: Decision, level: Access) -> Access:
@@ -78,10 +79,6 @@ async def confirmed_tool(services: Services, spec: ToolSpec, call: ToolCall) -> 
         return call
     given = [f"{name}: {value}" for name, value in call.arguments.items()]
     return await confirmed(services, call, spec.reaches, f"{spec.title} ({spec.name})?", given)
-
-
-def _plain(text: str) -> str:
-    return strip_controls(Redactor.load().text(text))[0]
 
 
 def _folded(line: str) -> list[str]:

@@ -13,7 +13,7 @@ from obi_mcp.containers.address import engine_address
 from obi_mcp.containers.model import DEFAULT_MEMORY_BYTES
 from obi_mcp.errors import ConfigError
 from obi_mcp.policy.model import Access
-from obi_mcp.toolsets.base import Schema, Services, ToolCall, ToolResult, ToolSpec
+from obi_mcp.toolsets.base import Schema, Services, ToolCall, ToolResult, Toolset, ToolSpec
 
 MAX_CONFIG = 262_144
 MAX_LINES = 1_000
@@ -22,7 +22,7 @@ _TEXT: Schema = {"type": "string", "minLength": 1, "maxLength": 512}
 _NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 64}
 
 
-class DockerToolset:
+class DockerToolset(Toolset):
     """``obi_docker_*``."""
 
     name = "docker"
@@ -39,12 +39,6 @@ class DockerToolset:
 
     def tools(self, settings: Settings) -> tuple[ToolSpec, ...]:
         return (_deploy(), _status(), _logs(), _stop(), _compose())
-
-    async def initialize(self, services: Services) -> None:
-        return None
-
-    async def shutdown(self) -> None:
-        return None
 
 
 def _container() -> dict[str, Schema]:

@@ -10,7 +10,7 @@ from obi_mcp.audit import AuditEntry
 from obi_mcp.enforcer.model import Progress
 from obi_mcp.errors import InvalidArgument, ObiMcpError
 from obi_mcp.policy.model import Access
-from obi_mcp.redact import Redactor, strip_controls, strip_values
+from obi_mcp.redact import Redactor, strip_values
 from obi_mcp.toolsets.arguments import check_arguments
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.confirming import confirmed_tool
@@ -114,8 +114,8 @@ def _redacted(result: ToolResult) -> ToolResult:
 
 
 def plain_text(text: str) -> str:
-    """Text as it may leave the server: without secrets, and without what deceives the eye. JSON stays JSON."""
-    return strip_controls(Redactor.load().text(text))[0]
+    """Text as it may leave the server."""
+    return Redactor.load().plain(text)
 
 
 def _redacted_progress(progress: Progress) -> Progress:

@@ -10,7 +10,7 @@ from obi_mcp.errors import Conflict, NotFound
 from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.base import Schema, Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.helm.carry_out import carry_out_release
-from obi_mcp.toolsets.helm.plan import ReleasePlan, judged, release_plan
+from obi_mcp.toolsets.helm.plan import ReleasePlan, release_plan
 from obi_mcp.toolsets.helm.release import (
     RELEASE,
     Stored,
@@ -24,7 +24,7 @@ from obi_mcp.toolsets.helm.release import (
 )
 from obi_mcp.toolsets.helm.values import VALUES, requested_values
 from obi_mcp.toolsets.kubernetes.place import Place
-from obi_mcp.toolsets.kubernetes.plan import Plans, Step
+from obi_mcp.toolsets.kubernetes.plan import Plans, Step, judged
 from obi_mcp.toolsets.kubernetes.planned import SECOND_CALL, Make, plan_or_carry_out
 from obi_mcp.toolsets.kubernetes.schema import arguments, result
 

@@ -10,7 +10,6 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from obi_mcp.enforcer.concerned import ReleaseView, Seal
-from obi_mcp.errors import Denied
 from obi_mcp.policy.release import Release
 from obi_mcp.toolsets.base import Services
 from obi_mcp.toolsets.helm.release import WORKLOADS, target_of
@@ -36,13 +35,6 @@ class ReleasePlan(Plan):
     release: str = ""
     seal: Seal = field(default_factory=lambda: Seal(0))
     workloads: tuple[Target, ...] = ()
-
-
-async def judged(services: Services, place: Place, command: str, stdin: str | None = None) -> None:
-    """What the text of a command decides is decided before anything is looked at. Raises: Denied."""
-    decision = await asyncio.to_thread(services.enforcer.explain, place.call(command, stdin=stdin))
-    if not decision.allowed:
-        raise Denied(decision)
 
 
 async def release_plan(

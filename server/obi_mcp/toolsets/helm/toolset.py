@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from obi_mcp import __version__
 from obi_mcp.config import Settings
-from obi_mcp.toolsets.base import Services, ToolSpec
+from obi_mcp.toolsets.base import Toolset, ToolSpec
 from obi_mcp.toolsets.helm import change, generate, looking
 from obi_mcp.toolsets.kubernetes.plan import Plans
 
 
-class HelmToolset:
+class HelmToolset(Toolset):
     """``obi_helm_*``."""
 
     name = "helm"
@@ -17,9 +17,6 @@ class HelmToolset:
 
     def __init__(self) -> None:
         self._plans = Plans()
-
-    def unavailable(self, settings: Settings) -> str | None:
-        return None
 
     def tools(self, settings: Settings) -> tuple[ToolSpec, ...]:
         return (
@@ -33,9 +30,3 @@ class HelmToolset:
             change.rollback_spec(self._plans),
             change.uninstall_spec(self._plans),
         )
-
-    async def initialize(self, services: Services) -> None:
-        return None
-
-    async def shutdown(self) -> None:
-        return None

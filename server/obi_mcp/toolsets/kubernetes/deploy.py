@@ -164,9 +164,7 @@ async def _application(services: Services, place: Place, target: Target) -> Obje
             raise
         reason = f"the namespace {target.namespace} is not in scope.instrumented_namespaces"
         hint = "whoever runs the server can list it there: then OBI's container can be added to its Deployments"
-        told = Denied(replace(refusal.decision, reason=reason, hint=hint))
-        told.audited = refusal.audited  # it is the same refusal, in other words
-        raise told from refusal
+        raise Denied(replace(refusal.decision, reason=reason, hint=hint)) from refusal
 
 
 async def _plan_sidecar_removal(services: Services, place: Place, target: Target) -> Plan | ToolResult:

@@ -1,7 +1,7 @@
 """Plans: what would change, bound to its exact content and to the state of the cluster that it was made from.
 
-A plan is a list of command lines, each with the one that takes it back. Making a plan runs their server-side dry runs;
-carrying it out runs them, waits for the rollout, and on failure takes back what was written, newest first.
+A plan is a list of command lines with the objects that they write, as they are and as they will be. Making a plan runs
+their server-side dry runs; carrying it out runs them, waits for the rollout, and on failure puts the objects back.
 """
 
 from __future__ import annotations
@@ -24,8 +24,6 @@ from obi_mcp.toolsets.kubernetes.place import Place
 
 if TYPE_CHECKING:
     from obi_mcp.toolsets.kubernetes.take_back import TakingBack
-
-__all__ = ["Object", "Target", "look_up", "normalized", "state_of"]  # beside what is defined here
 
 Action = Literal["create", "change", "delete", "restart", "same"]
 
@@ -157,7 +155,7 @@ async def make_plan(
     Raises: Denied and whatever else the dry runs raise; nothing is written.
     """
     for step in steps:
-        await _judged(services, place, step)
+        await judged(services, place, step.command, step.stdin)
     targets = list(dict.fromkeys(target for step in steps for target in step.targets))
     befores = {target: await look_up(services, place, target) for target in targets}
     afters = dict(befores)
@@ -204,12 +202,12 @@ def _restarted(before: Object | None) -> Object | None:
     return restarted(before, _SOME_TIME) if before is not None else None
 
 
-async def _judged(services: Services, place: Place, step: Step) -> None:
-    """What the text of a step decides is decided before there is a plan: not every step has a dry run.
+async def judged(services: Services, place: Place, command: str, stdin: str | None = None) -> None:
+    """What the text of a command decides is decided before there is a plan: not every one has a dry run.
 
     Raises: Denied.
     """
-    decision = await asyncio.to_thread(services.enforcer.explain, place.call(step.command, stdin=step.stdin))
+    decision = await asyncio.to_thread(services.enforcer.explain, place.call(command, stdin=stdin))
     if not decision.allowed:
         raise Denied(decision)
 

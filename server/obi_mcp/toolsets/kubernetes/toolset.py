@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from obi_mcp import __version__
 from obi_mcp.config import Settings
-from obi_mcp.toolsets.base import Services, ToolSpec
+from obi_mcp.toolsets.base import Toolset, ToolSpec
 from obi_mcp.toolsets.kubernetes import change, deploy, fleet, generate, logs, metrics, preflight, status, verify
 from obi_mcp.toolsets.kubernetes.plan import Plans
 
 
-class KubernetesToolset:
+class KubernetesToolset(Toolset):
     """``obi_k8s_*``."""
 
     name = "kubernetes"
@@ -17,9 +17,6 @@ class KubernetesToolset:
 
     def __init__(self) -> None:
         self._plans = Plans()
-
-    def unavailable(self, settings: Settings) -> str | None:
-        return None
 
     def tools(self, settings: Settings) -> tuple[ToolSpec, ...]:
         return (
@@ -37,9 +34,3 @@ class KubernetesToolset:
             change.upgrade_spec(self._plans),
             deploy.undeploy_spec(self._plans),
         )
-
-    async def initialize(self, services: Services) -> None:
-        return None
-
-    async def shutdown(self) -> None:
-        return None

@@ -11,13 +11,13 @@ from obi_mcp import __version__
 from obi_mcp.config import Settings
 from obi_mcp.obi.log_lines import LEVELS
 from obi_mcp.policy.model import Access
-from obi_mcp.toolsets.base import SHARED, Schema, Services, ToolCall, ToolResult, ToolSpec
+from obi_mcp.toolsets.base import SHARED, Schema, Services, ToolCall, ToolResult, Toolset, ToolSpec
 from obi_mcp.toolsets.local.bounds import MAX_CONFIG, MOST_LINES
 
 _TEXT = "string"
 
 
-class LocalToolset:
+class LocalToolset(Toolset):
     """OBI on this host: status, start, stop, configuration, log."""
 
     name = "local"
@@ -28,12 +28,6 @@ class LocalToolset:
 
     def tools(self, settings: Settings) -> tuple[ToolSpec, ...]:
         return (_status(), _deploy(), _stop(), _get_config(), _update_config(), _validate(), _migrate(), _logs())
-
-    async def initialize(self, services: Services) -> None:
-        return None
-
-    async def shutdown(self) -> None:
-        return None
 
 
 def _status() -> ToolSpec:
