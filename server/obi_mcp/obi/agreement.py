@@ -45,20 +45,17 @@ def compare(
         if not errors:
             return ()
         message = f"{name} itself takes this document, and we do not: {errors[0]}"
-        return (_finding(message, "our model of this version may be too old", "starts", _GOOD, name),)
+        return (_finding(message, "our model of this version may be too old", Effect("starts", _GOOD, "run", name)),)
     if theirs.exit_code == 1 and "validation failed" in theirs.stderr:
         if errors:
             return ()
         message = f"{name} itself refuses this document, and we found nothing: {said}"
-        return (_finding(message, "OBI's own word counts", "exits", said, name),)
+        return (_finding(message, "OBI's own word counts", Effect("exits", said, "run", name)),)
     message = f"{name} gave no answer to config validate: exit code {theirs.exit_code}{f', {said}' if said else ''}"
-    return (_finding(message, "only our own validator has looked at it", "unknown", "", name),)
+    return (_finding(message, "only our own validator has looked at it", Effect("unknown", "", "unknown", "")),)
 
 
-def _finding(message: str, hint: str, does: str, says: str, name: str) -> ConfigFinding:
-    effect = Effect("starts" if does == "starts" else "exits" if does == "exits" else "unknown", says, "run", name)
-    if does == "unknown":
-        effect = Effect("unknown", "", "unknown", "")
+def _finding(message: str, hint: str, effect: Effect) -> ConfigFinding:
     return ConfigFinding("disagreement", "warning", "", 1, 1, message, hint, case="disagreement", effect=effect)
 
 

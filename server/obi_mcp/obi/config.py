@@ -51,8 +51,8 @@ def validate(
     """What is wrong with a configuration, in the order of its lines; nothing when OBI would start with it.
 
     ``environment``: the program's variables, which win over the document; None: nobody knows them. ``version``: the
-    program's (``v0.12.0``); None: any. ``receiver``: the body of the Collector's ``receivers.obi``, whose exporters
-    are the Collector's. ``program``: ``beyla`` for Grafana Beyla, which reads other names.
+    program's (``v0.12.0``); None: any. ``mode``: ``receiver`` for the body of the Collector's ``receivers.obi``, whose
+    exporters are the Collector's. ``program``: ``beyla`` for Grafana Beyla, which reads other names.
     """
     read = read_config(text)
     data = read.data if isinstance(read.data, dict) else {}

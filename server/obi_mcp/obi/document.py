@@ -27,7 +27,8 @@ _WARNS_ABOUT = (
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One configuration. ``environment`` is None where nobody said what is set. ``root``: the shape of the whole."""
+    """One configuration. ``environment`` is None where nobody said what is set; ``data`` is empty where the text is no
+    mapping."""
 
     read: ConfigText
     environment: Mapping[str, str] | None

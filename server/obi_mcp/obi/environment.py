@@ -16,8 +16,8 @@ from obi_mcp.obi.finding import Program
 from obi_mcp.obi.keys import Variable, known_keys, numbers
 from obi_mcp.policy.config_schema import config_schema
 
-_FORM = re.compile(r"\$?\$[{(](?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-([^})]{0,400}))?[})]")
 # Longer defaults are none: a bound keeps a hostile text from costing its length squared.
+_FORM = re.compile(r"\$?\$[{(](?:env:)?([A-Za-z_][A-Za-z0-9_]*)(?::-([^})]{0,400}))?[})]")
 _OURS = ("OTEL_EBPF_", "BEYLA_")
 _ASIDE = frozenset({"OTEL_EBPF_CONFIG_PATH", "BEYLA_CONFIG_PATH"})
 

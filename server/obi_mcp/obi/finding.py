@@ -10,6 +10,7 @@ Does = Literal["ignored", "exits", "ends", "starts", "without", "unknown"]
 Evidence = Literal["recorded", "run", "documented", "unknown"]
 Program = Literal["obi", "beyla"]
 PROGRAMS: tuple[Program, ...] = ("obi", "beyla")
+PROGRAM_NAMES: dict[Program, str] = {"obi": "OBI", "beyla": "Beyla"}
 
 _DOES: dict[Does, str] = {
     "ignored": "ignores it silently",
@@ -25,10 +26,9 @@ _DOES: dict[Does, str] = {
 class Effect:
     """What the program itself does with it, and how we know.
 
-    ``does``: ignored (drops it silently), exits (255, with ``says`` in its log),
-    ends (0), starts (takes it as it stands),
-    without (runs, but what was asked does not happen), unknown. ``evidence``: recorded (a run of OBI that is kept),
-    run (on Beyla, which the integration tests repeat), documented (``source`` is the address), unknown.
+    ``does``: ignored (drops it silently), exits (255, with ``says`` in its log), ends (0), starts (takes it as it
+    stands), without (runs, but what was asked does not happen), unknown. ``evidence``: recorded (a run of OBI that is
+    kept), run (on Beyla, which the integration tests repeat), documented (``source`` is the address), unknown.
     """
 
     does: Does
@@ -38,10 +38,9 @@ class Effect:
     program: Program = "obi"
 
     def __str__(self) -> str:
-        name = "OBI" if self.program == "obi" else "Beyla"
         said = f": {self.says}" if self.says else ""
         source = f", {self.source}" if self.source else ""
-        return f"{name} {_DOES[self.does]}{said} ({self.evidence}{source})"
+        return f"{PROGRAM_NAMES[self.program]} {_DOES[self.does]}{said} ({self.evidence}{source})"
 
 
 @dataclass(frozen=True, slots=True)

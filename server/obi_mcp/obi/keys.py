@@ -31,22 +31,17 @@ class Seen:
 
     versions: tuple[str, ...]
 
-    def programs(self) -> tuple[str, ...]:
-        """``obi``, ``beyla``, or both."""
-        return tuple(dict.fromkeys(version.partition("-")[0] for version in self.versions))
-
     def has(self, program: Program, version: str | None = None) -> bool | None:
         """Whether that version has it; without one, whether any has. None: between two versions that differ."""
-        mine = [known for known in read_versions(program) if known in self.versions]
+        known = read_versions(program)
         number = numbers(version)
         if number is None:
-            return bool(mine)
-        all_known = read_versions(program)
-        older = [known for known in all_known if numbers(known.partition("-")[2]) <= number]  # type: ignore[operator]
-        newer = [known for known in all_known if known not in older]
-        exact = bool(older) and numbers(older[-1].partition("-")[2]) == number
-        around = older[-1:] if exact or not newer else newer[:1] if not older else [older[-1], newer[0]]
-        said = {known in mine for known in around}
+            return any(each in self.versions for each in known)
+        older = [each for each in known if _number(each) <= number]
+        newer = [each for each in known if _number(each) > number]
+        exact = bool(older) and _number(older[-1]) == number
+        around = older[-1:] if exact else [*older[-1:], *newer[:1]]
+        said = {each in self.versions for each in around}
         return said.pop() if len(said) == 1 else None
 
     def first(self, program: Program) -> str:
@@ -74,8 +69,7 @@ class KeyFacts:
         number = numbers(version)
         found = NO_DEFAULT
         for known in read_versions(program):
-            of_known = numbers(known.partition("-")[2])
-            beyond = number is not None and of_known is not None and of_known > number
+            beyond = number is not None and _number(known) > number
             if known in self.defaults and (found is NO_DEFAULT or not beyond):
                 found = self.defaults[known]
         return found
@@ -154,6 +148,11 @@ def read_versions(program: Program) -> tuple[str, ...]:
     return tuple(known for known in known_keys().sources if known.startswith(f"{program}-"))
 
 
+def newest_version(program: Program) -> str:
+    """The newest version of a program that we have read, as ``v0.12.0``."""
+    return _shown(read_versions(program)[-1])
+
+
 def _facts(entry: dict[str, Any]) -> KeyFacts:
     defaults = entry.get("defaults", {})
     if "default" in entry:
@@ -163,3 +162,8 @@ def _facts(entry: dict[str, Any]) -> KeyFacts:
 
 def _shown(known: str) -> str:
     return f"v{known.partition('-')[2]}"
+
+
+def _number(known: str) -> tuple[int, int, int]:
+    """The numbers of a version as the table has it; of one without any, the oldest there could be."""
+    return numbers(known.partition("-")[2]) or (0, 0, 0)

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from obi_mcp.obi.document import Document
-from obi_mcp.obi.finding import ConfigFinding
+from obi_mcp.obi.finding import PROGRAM_NAMES, ConfigFinding
 
 _BEYOND = ("network", "stats", "*", "all")
 _SELECTING = (
@@ -54,7 +54,7 @@ def meaning_v1(document: Document) -> Iterator[ConfigFinding]:
     elif network and not _exports_metrics(document) and not _is_true(document.value("network.print_flows")):
         yield document.at("exporter.network", "", _NO_METRICS, _METRICS_HINT)
     elif instruments and not exports(document):
-        yield document.at("exporter", "", _NO_EXPORTER.format(_name(document)), _EXPORTER_HINT)
+        yield document.at("exporter", "", _NO_EXPORTER.format(PROGRAM_NAMES[document.program]), _EXPORTER_HINT)
 
 
 def exports(document: Document) -> bool:
@@ -178,7 +178,3 @@ def _idle(document: Document) -> Iterator[ConfigFinding]:
 
 def _is_true(value: Any) -> bool:
     return value is True or (isinstance(value, str) and value.lower() in ("true", "yes", "on", "y", "1"))
-
-
-def _name(document: Document) -> str:
-    return "OBI" if document.program == "obi" else "Beyla"

@@ -7,23 +7,21 @@ writes only what the document says, not every default. Source of fact: ``policy/
 from __future__ import annotations
 
 import copy
-import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from functools import lru_cache
 from typing import Any, Literal
 
 from obi_mcp.errors import InvalidDocument
 from obi_mcp.obi.config import Mode, is_misfit, validate
 from obi_mcp.obi.config_text import read_config, write_config
 from obi_mcp.obi.migrated import Migration, Origin, Unmoved
+from obi_mcp.obi.moves import known_moves
 from obi_mcp.obi.pipelines import move_pipelines
 from obi_mcp.obi.predecessor import is_predecessors, migrate_predecessor
 from obi_mcp.obi.renaming import migrate_beyla, migrate_environment, only_beylas
 from obi_mcp.obi.selectors import move_selectors
 from obi_mcp.policy.config_schema import Path, dotted, version_of
-from obi_mcp.policy.shipped import shipped_policy
 
 __all__ = ["Migration", "Unmoved", "detect", "migrate", "migrate_environment"]
 
@@ -104,7 +102,7 @@ class _Migration:
         self._places = places
         self._mode: Mode = mode
         self._made: dict[str, Any] = {}
-        self._why: dict[str, str] = dict(_table("nowhere"))
+        self._why: dict[str, str] = dict(known_moves().nowhere)
         self._notes: list[str] = []
 
     def run(self) -> Migration:
@@ -118,9 +116,9 @@ class _Migration:
         self._log_level()
         if self._mode == "standalone":
             move_pipelines(self)
-        for key, target in _table("moves").items():
+        for key, target in known_moves().moves.items():
             self.move(key, target)
-        for key, targets in _table("copies").items():
+        for key, targets in known_moves().copies.items():
             self.move(key, *targets)
         unmoved = tuple(
             Unmoved(dotted(path), self._reason(dotted(path)), self._line(path)) for path in _leaves(self._left, ())
@@ -267,12 +265,6 @@ class _Migration:
                 document[key] = self._made[key]
         document["extensions"] = {"obi": obi}
         return document
-
-
-@lru_cache(maxsize=3)
-def _table(name: str) -> dict[str, Any]:
-    data: dict[str, dict[str, Any]] = json.loads((shipped_policy() / "obi" / "moves.json").read_text("utf-8"))
-    return data[name]
 
 
 def _drop(data: dict[str, Any], parts: list[str]) -> None:

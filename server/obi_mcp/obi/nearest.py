@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator
 from functools import lru_cache
 
 from obi_mcp.obi.document import Document
+from obi_mcp.obi.moves import known_moves
 from obi_mcp.policy.config_schema import ConfigSchema, Path, config_schema, dotted, nearest
-from obi_mcp.policy.shipped import shipped_policy
 
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _MOST_PLACES = 6
@@ -73,9 +72,7 @@ def _places(version: str) -> tuple[str, ...]:
     return tuple(below(schema.root, "", frozenset({schema.root})))
 
 
-@lru_cache(maxsize=256)
 def _moved(key: str) -> str | None:
     """Where a v1 key went in v2."""
-    data = json.loads((shipped_policy() / "obi" / "moves.json").read_text("utf-8"))
-    target = data["moves"].get(key)
-    return target.replace("~", "extensions.obi", 1) if isinstance(target, str) else None
+    target = known_moves().moves.get(key)
+    return target.replace("~", "extensions.obi", 1) if target is not None else None

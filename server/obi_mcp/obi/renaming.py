@@ -6,10 +6,8 @@ Comments, order and style stay. Source of fact: the keys of both programs (``pol
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Iterator, Mapping
-from functools import lru_cache
 from typing import Any
 
 from obi_mcp.obi.config_text import read_config
@@ -17,9 +15,9 @@ from obi_mcp.obi.edit import merge_patch
 from obi_mcp.obi.environment import variable
 from obi_mcp.obi.keys import known_keys
 from obi_mcp.obi.migrated import Migration, Unmoved
+from obi_mcp.obi.moves import known_moves
 from obi_mcp.obi.splice import Splice
 from obi_mcp.policy.config_schema import Path, dotted
-from obi_mcp.policy.shipped import shipped_policy
 
 _OF_METRICS = re.compile(r"beyla([_.].+)")
 _VARIABLES = frozenset({"OTEL_EBPF_CONFIG_PATH", "OTEL_EBPF_EXECUTABLE_PATH", "OTEL_EBPF_SERVICE_NAME"})
@@ -29,7 +27,7 @@ def migrate_beyla(text: str, environment: Mapping[str, str]) -> Migration:
     """A configuration of Beyla's as OBI's v1 reads it."""
     read = read_config(text)
     data = read.data or {}
-    renamed, new = _table("beyla"), text
+    renamed, new = known_moves().beyla, text
     unmoved: list[Unmoved] = []
     notes: list[str] = []
     for path in list(only_beylas(data)):
@@ -72,7 +70,7 @@ def migrate_environment(variables: Mapping[str, str]) -> tuple[dict[str, str], t
     moved: dict[str, str] = {}
     unmoved = []
     for name, value in variables.items():
-        old = name.startswith("BEYLA_") or name in _table("beyla_variables")
+        old = name.startswith("BEYLA_") or name in known_moves().beyla_variables
         new, text = obi_variable(name, value) if old else (name, value)
         if new is None:
             unmoved.append(Unmoved(name, "OBI reads no such variable"))
@@ -87,7 +85,7 @@ def obi_variable(name: str, value: str) -> tuple[str | None, str]:
     """OBI's name for a variable of Beyla's, and its text; None where there is none."""
     if name == "BEYLA_PRINT_TRACES":
         return "OTEL_EBPF_TRACE_PRINTER", "text" if value.lower() in ("true", "1", "t") else "disabled"
-    named = _table("beyla_variables").get(name)
+    named = known_moves().beyla_variables.get(name)
     same = name.replace("BEYLA_", "OTEL_EBPF_", 1)
     known = known_keys().variables.get(name)
     by_key = known_keys().variable_of(known.key, "obi") if known is not None and known.key else ()
@@ -106,7 +104,7 @@ def _printer(text: str, data: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _reason(key: str) -> str:
-    reasons = _table("beyla_nowhere")
+    reasons = known_moves().beyla_nowhere
     parts = key.split(".")
     found = (reasons.get(".".join(parts[:length])) for length in range(len(parts), 0, -1))
     return next((reason for reason in found if reason), "only Grafana Beyla reads it")
@@ -127,10 +125,3 @@ def _value(data: Any, key: str) -> Any:
     for part in key.split("."):
         data = data.get(part) if isinstance(data, dict) else None
     return data
-
-
-@lru_cache(maxsize=4)
-def _table(name: str) -> dict[str, str]:
-    data = json.loads((shipped_policy() / "obi" / "moves.json").read_text("utf-8"))
-    found: dict[str, str] = data[name]
-    return found

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
-import re
 from collections.abc import Iterator
-from functools import lru_cache
 from typing import Any
 
 from obi_mcp.obi.document import Document
-from obi_mcp.obi.finding import ConfigFinding
-from obi_mcp.obi.keys import KeyFacts, known_keys
+from obi_mcp.obi.finding import PROGRAM_NAMES, ConfigFinding
+from obi_mcp.obi.keys import KeyFacts, known_keys, newest_version, numbers
+from obi_mcp.obi.moves import known_moves
 from obi_mcp.obi.nearest import near_key
 from obi_mcp.obi.values import judge_leaf, shown
 from obi_mcp.policy.config_schema import MOST_NEAREST, Leaf, Misshapen, Path, Unknown, dotted, walk
-from obi_mcp.policy.shipped import shipped_policy
 
 _CRITERIA = frozenset(
     {
@@ -77,7 +74,7 @@ def _not_for(document: Document, path: Path, facts: KeyFacts) -> ConfigFinding |
         return _wrong_version(document, path, facts)
     if document.program == "beyla":
         return document.place("version.key", path, "only OBI reads this key; Beyla ignores it")
-    instead = renamed("beyla").get(dotted(path))
+    instead = known_moves().beyla.get(dotted(path))
     hint = f"OBI's key is {instead}" if instead else None
     return document.place("beyla.key", path, "only Grafana Beyla reads this key; OBI ignores it", hint, nearest=instead)
 
@@ -96,36 +93,21 @@ def _unknown(document: Document, path: Path, *, look: bool) -> Iterator[ConfigFi
 
 
 def _wrong_version(document: Document, path: Path, facts: KeyFacts) -> ConfigFinding | None:
-    program, version = document.program, document.version or _newest(document.program)
+    program, version = document.program, document.version or newest_version(document.program)
     seen = facts.seen.has(program, version)
     if seen is True:
         return None
-    name = "OBI" if program == "obi" else "Beyla"
-    instead = renamed("renamed").get(dotted(path))
+    name = PROGRAM_NAMES[program]
+    instead = known_moves().renamed.get(dotted(path))
     hint = f"use {instead}" if instead else None
     first, last = facts.seen.first(program), facts.seen.last(program)
     if seen is None:
         message = f"{name} {first} has this key; whether {version} has it is not known to us"
         return document.place("version.unclear", path, message, hint, nearest=instead)
-    if _before(last, version):
+    if (numbers(last) or ()) < (numbers(version) or ()):
         message = f"{name} had this key in {last}, and has it no more in {version}"
         return document.place("version.gone", path, message, hint, nearest=instead)
     return document.place("version.key", path, f"{name} {version} does not have this key; {first} does", hint)
-
-
-def _newest(program: str) -> str:
-    return (
-        [known for known in known_keys().sources if known.startswith(f"{program}-")][-1]
-        .partition("-")[2]
-        .join(("v", ""))
-    )
-
-
-def _before(one: str, other: str) -> bool:
-    def parts(version: str) -> list[int]:
-        return [int(part) for part in re.findall(r"[0-9]+", version)]
-
-    return parts(one) < parts(other)
 
 
 def _deprecated(document: Document) -> Iterator[ConfigFinding]:
@@ -147,11 +129,3 @@ def _without_criteria(document: Document) -> Iterator[ConfigFinding]:
 
 def _selects(key: str, value: Any) -> bool:
     return value not in (None, "", {}, []) and (key in _CRITERIA or key.startswith("k8s_") or key == "container_name")
-
-
-@lru_cache(maxsize=4)
-def renamed(table: str) -> dict[str, str]:
-    """``beyla``: Beyla's key to OBI's. ``renamed``: a key of an older OBI to today's."""
-    data = json.loads((shipped_policy() / "obi" / "moves.json").read_text("utf-8"))
-    found: dict[str, str] = data[table]
-    return found

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from obi_mcp.obi.document import Document
 from obi_mcp.obi.environment import kind_of, obi_name, strangers, typed, variable
-from obi_mcp.obi.finding import ConfigFinding
+from obi_mcp.obi.finding import PROGRAM_NAMES, ConfigFinding
 from obi_mcp.obi.keys import known_keys, read_versions
 from obi_mcp.obi.values import shown
 from obi_mcp.policy.config_schema import config_schema, nearest
@@ -34,7 +34,7 @@ def surroundings(document: Document) -> Iterator[ConfigFinding]:
 
 def _stranger(document: Document, name: str) -> ConfigFinding:
     program, version = document.program, document.version
-    who = "OBI" if program == "obi" else "Beyla"
+    who = PROGRAM_NAMES[program]
     if name.startswith("BEYLA_") and program == "obi":
         instead = obi_name(name) if variable(obi_name(name), version=version) else None
         hint = f"OBI's name is {instead}" if instead else "remove it"
