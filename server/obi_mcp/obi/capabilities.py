@@ -6,6 +6,7 @@ public issues, collected by this project.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -44,6 +45,7 @@ class Needed:
 
 OLDEST_KERNEL = (5, 8)
 """Below, only Red Hat's 4.18 with its back-ports runs OBI. Source: doc."""
+_RELEASE = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 _NO_MEMLOCK_KERNEL = (5, 11)
 _STRICT_PERF = 3
 
@@ -89,6 +91,18 @@ _ORDER = (
     "SYS_RESOURCE",
     "SYS_ADMIN",
 )
+
+
+def kernel_of(release: str) -> tuple[int, int, int] | None:
+    """The numbers of a kernel's release (``6.1.0-18-amd64``), a missing last one 0; None where it begins with none."""
+    found = _RELEASE.match(release)
+    return (int(found[1]), int(found[2]), int(found[3] or 0)) if found else None
+
+
+def too_old(release: str) -> bool:
+    """Whether OBI cannot run on a kernel of that release, as far as its number tells."""
+    number = kernel_of(release)
+    return number is not None and number[:2] < OLDEST_KERNEL and ".el8" not in release
 
 
 def needed(

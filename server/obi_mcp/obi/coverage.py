@@ -5,22 +5,20 @@ Source of the scheduling facts: Kubernetes' documentation of DaemonSets ("Taints
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-from obi_mcp.obi.capabilities import OLDEST_KERNEL
+from obi_mcp.obi.bodies import Object, at, is_ready, name_of
+from obi_mcp.obi.capabilities import too_old
 from obi_mcp.obi.placing import meant_for, not_created, not_placed
 from obi_mcp.obi.symptoms import symptom_of_end
 
-Object = Mapping[str, Any]
 State = Literal["healthy", "unhealthy", "uncovered"]
 
 ARCHITECTURES = frozenset({"amd64", "arm64"})
 """What OBI's images are built for. Source: doc."""
 _ARCHITECTURE_LABELS = frozenset({"kubernetes.io/arch", "beta.kubernetes.io/arch"})
-_KERNEL = re.compile(r"(\d+)\.(\d+)")
 # Every pod of a DaemonSet gets these from its controller.
 _TOLERATED_BY_ALL = frozenset(
     f"node.kubernetes.io/{name}"
@@ -52,7 +50,7 @@ def cover(
     for pod in pods:
         name = meant_for(pod)
         # While a pod is replaced there are two of them: the one that stays counts.
-        if name and (name not in by_node or not _at(pod, "metadata", "deletionTimestamp")):
+        if name and (name not in by_node or not at(pod, "metadata", "deletionTimestamp")):
             by_node[name] = pod
     return tuple(
         _of_node(workload, node, by_node.get(name_of(node)), said)
@@ -66,31 +64,18 @@ def unexplained(coverage: Sequence[NodeCoverage]) -> bool:
     return any(entry.why == _NOTHING_SAYS for entry in coverage)
 
 
-def name_of(thing: Object) -> str:
-    """metadata.name"""
-    return str(_at(thing, "metadata", "name") or "")
-
-
-def is_ready(pod: Object) -> bool:
-    """Whether the pod's condition Ready is true."""
-    return any(
-        condition.get("type") == "Ready" and condition.get("status") == "True"
-        for condition in _at(pod, "status", "conditions") or ()
-    )
-
-
 def restarts(pod: Object) -> int:
     """How often the pod's containers were started again."""
-    return sum(int(status.get("restartCount", 0)) for status in _at(pod, "status", "containerStatuses") or ())
+    return sum(int(status.get("restartCount", 0)) for status in at(pod, "status", "containerStatuses") or ())
 
 
 def trouble(pod: Object) -> tuple[str, str]:
     """Why a pod is not well, in a sentence, and what to do; empty for one that is."""
-    for status in _at(pod, "status", "containerStatuses") or ():
-        waiting = _at(status, "state", "waiting", "reason")
-        ended = _at(status, "state", "terminated") or _at(status, "lastState", "terminated") or {}
+    for status in at(pod, "status", "containerStatuses") or ():
+        waiting = at(status, "state", "waiting", "reason")
+        ended = at(status, "state", "terminated") or at(status, "lastState", "terminated") or {}
         reason = str(ended.get("reason") or "")
-        if waiting == "CrashLoopBackOff" or (waiting is None and _at(status, "state", "terminated")):
+        if waiting == "CrashLoopBackOff" or (waiting is None and at(status, "state", "terminated")):
             code = ended.get("exitCode")
             return _ended(
                 f"its container {status.get('name')} ends again and again ({reason}, exit code {code})", reason
@@ -99,10 +84,10 @@ def trouble(pod: Object) -> tuple[str, str]:
             return _ended(f"its container {status.get('name')} waits: {waiting}", str(waiting))
     if is_ready(pod):
         return "", ""
-    phase = str(_at(pod, "status", "phase") or "Unknown")
-    if _at(pod, "metadata", "deletionTimestamp"):
+    phase = str(at(pod, "status", "phase") or "Unknown")
+    if at(pod, "metadata", "deletionTimestamp"):
         return "the pod is being deleted", "wait for its successor"
-    said = str(_at(pod, "status", "message") or "")
+    said = str(at(pod, "status", "message") or "")
     why = f"the pod is {phase} and not ready" + (f": {said}" if said else "")
     return why, "read its events: kubectl events --for pod/NAME, and its logs"
 
@@ -122,15 +107,15 @@ def _of_node(workload: Object, node: Object, pod: Object | None, said: Sequence[
     if (placed := not_placed(pod)) is not None:
         return NodeCoverage(name, "uncovered", name_of(pod), f"its pod {name_of(pod)} is {placed[0]}", placed[1])
     why, step = trouble(pod)
-    if why and not is_node_ready(node):
+    if why and not is_ready(node):
         # What the pod's own status says is from before the node was lost.
         why, step = _node_down(node)
     return NodeCoverage(name, "unhealthy" if why else "healthy", name_of(pod), why, step)
 
 
 def _not_scheduled(workload: Object, node: Object, said: Sequence[str]) -> tuple[str, str]:
-    pod = _at(workload, "spec", "template", "spec") or {}
-    labels = _at(node, "metadata", "labels") or {}
+    pod = at(workload, "spec", "template", "spec") or {}
+    labels = at(node, "metadata", "labels") or {}
     for key, value in (pod.get("nodeSelector") or {}).items():
         if labels.get(key) != value and key in _ARCHITECTURE_LABELS:
             why = f"the architecture {labels.get(key)} is not the one that the node selector wants ({key}={value})"
@@ -142,11 +127,11 @@ def _not_scheduled(workload: Object, node: Object, said: Sequence[str]) -> tuple
                 f"the node selector wants {key}={value}, the node has {labels.get(key)!r}",
                 "change spec.nodeSelector",
             )
-    required = _at(pod, "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution") or {}
+    required = at(pod, "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution") or {}
     terms = required.get("nodeSelectorTerms") or ()
     if terms and not any(_term_fits(term, labels, name_of(node)) for term in terms):
         return "the node does not fit the required node affinity", "change spec.affinity.nodeAffinity"
-    for taint in _at(node, "spec", "taints") or ():
+    for taint in at(node, "spec", "taints") or ():
         if taint.get("effect") in _BLOCKING and not _tolerated(taint, pod):
             shown = f"{taint.get('key')}{'=' + taint['value'] if taint.get('value') else ''}:{taint.get('effect')}"
             return f"the taint {shown} is not tolerated", f"add a toleration for {taint.get('key')}"
@@ -155,36 +140,28 @@ def _not_scheduled(workload: Object, node: Object, said: Sequence[str]) -> tuple
 
 def _unfit(node: Object, said: Sequence[str]) -> tuple[str, str]:
     """What keeps OBI from running there though nothing keeps the pod from being placed."""
-    info = _at(node, "status", "nodeInfo") or {}
+    info = at(node, "status", "nodeInfo") or {}
     architecture = str(info.get("architecture", ""))
     if architecture and architecture not in ARCHITECTURES:
         return f"the architecture {architecture} has no image of OBI", "leave it out by a node selector"
-    found = _KERNEL.match(str(info.get("kernelVersion", "")))
-    if found and (int(found[1]), int(found[2])) < OLDEST_KERNEL and ".el8" not in info["kernelVersion"]:
-        return f"the kernel {info['kernelVersion']} is older than 5.8", "use a newer node image"
-    if not is_node_ready(node):
+    release = str(info.get("kernelVersion", ""))
+    if too_old(release):
+        return f"the kernel {release} is older than 5.8", "use a newer node image"
+    if not is_ready(node):
         return _node_down(node)
     if said:
         return not_created(said[0])
-    if _at(node, "spec", "unschedulable"):
+    if at(node, "spec", "unschedulable"):
         # Source: Kubernetes' documentation of DaemonSets: their pods tolerate node.kubernetes.io/unschedulable.
         return "no pod is there yet; that the node is cordoned does not keep it away", "wait, and look again"
     return _NOTHING_SAYS, "read the DaemonSet's events: kubectl events --for daemonset/NAME"
 
 
 def _node_down(node: Object) -> tuple[str, str]:
-    conditions = _at(node, "status", "conditions") or ()
+    conditions = at(node, "status", "conditions") or ()
     reason = next((str(one.get("reason") or "") for one in conditions if one.get("type") == "Ready"), "")
     why = "the node is not ready" + (f" ({reason})" if reason else "")
     return why, "look at the node; OBI follows when it is back"
-
-
-def is_node_ready(node: Object) -> bool:
-    """Whether the node's condition Ready is true."""
-    return any(
-        condition.get("type") == "Ready" and condition.get("status") == "True"
-        for condition in _at(node, "status", "conditions") or ()
-    )
 
 
 def _tolerated(taint: Object, pod: Object) -> bool:
@@ -229,11 +206,3 @@ def _fits(entry: Object, value: str | None) -> bool:
                 return False
             return int(value) > int(wanted) if operator == "Gt" else int(value) < int(wanted)
     return False
-
-
-def _at(thing: Any, *path: str) -> Any:
-    for step in path:
-        if not isinstance(thing, Mapping):
-            return None
-        thing = thing.get(step)
-    return thing

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from obi_mcp.obi.bodies import Object, at, name_of
 from obi_mcp.obi.findings import Finding, Severity
 from obi_mcp.obi.symptoms import Symptom, symptom_of_end, symptoms_in
-
-Object = Mapping[str, Any]
 
 OFTEN = 3
 """A pod that was started again more often than that is in trouble, also while it runs."""
@@ -35,19 +33,18 @@ class Crash:
 
 def crash_of(pod: Object) -> Crash | None:
     """The pod's container that ended last; None where none has."""
-    for status in (pod.get("status") or {}).get("containerStatuses") or ():
-        state = status.get("state") or {}
-        ended = state.get("terminated") or (status.get("lastState") or {}).get("terminated")
+    for status in at(pod, "status", "containerStatuses") or ():
+        ended = at(status, "state", "terminated") or at(status, "lastState", "terminated")
         if ended is None:
             continue
         code = ended.get("exitCode")
         return Crash(
-            pod=str((pod.get("metadata") or {}).get("name", "")),
+            pod=name_of(pod),
             container=str(status.get("name", "")),
             count=int(status.get("restartCount", 0)),
             reason=str(ended.get("reason") or ""),
             exit_code=int(code) if isinstance(code, int) else None,
-            running="running" in state,
+            running="running" in (status.get("state") or {}),
         )
     return None
 

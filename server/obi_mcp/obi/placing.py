@@ -8,10 +8,9 @@ by a required affinity on ``metadata.name``.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-Object = Mapping[str, Any]
+from obi_mcp.obi.bodies import Object, at
 
 _COUNTED = re.compile(r"\d+ (?:node\(s\) )?(.+)")
 # What is said of every node but the one that the pod is made for.
@@ -34,13 +33,10 @@ _CREATIONS = (
 
 def meant_for(pod: Object) -> str:
     """The node that a DaemonSet's pod is made for, also while it is on none; empty where nothing says."""
-    spec = pod.get("spec") or {}
-    if name := spec.get("nodeName"):
+    if name := at(pod, "spec", "nodeName"):
         return str(name)
-    affinity = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(
-        "requiredDuringSchedulingIgnoredDuringExecution"
-    )
-    for term in (affinity or {}).get("nodeSelectorTerms") or ():
+    affinity = at(pod, "spec", "affinity", "nodeAffinity", "requiredDuringSchedulingIgnoredDuringExecution")
+    for term in at(affinity, "nodeSelectorTerms") or ():
         for field in term.get("matchFields") or ():
             values: Sequence[str] = field.get("values") or ()
             if field.get("key") == "metadata.name" and field.get("operator") == "In" and len(values) == 1:
@@ -50,9 +46,9 @@ def meant_for(pod: Object) -> str:
 
 def not_placed(pod: Object) -> tuple[str, str] | None:
     """Why the scheduler leaves the pod where it is, and what to do; None for one that it has placed."""
-    if (pod.get("spec") or {}).get("nodeName"):
+    if at(pod, "spec", "nodeName"):
         return None
-    for condition in (pod.get("status") or {}).get("conditions") or ():
+    for condition in at(pod, "status", "conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             said = _of_this_node(str(condition.get("message") or condition.get("reason") or ""))
             return f"not scheduled: {said}", _step(

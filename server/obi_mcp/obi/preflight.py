@@ -6,18 +6,14 @@ platforms mark their nodes.
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
-from obi_mcp.obi.capabilities import OLDEST_KERNEL, Feature, needed
-from obi_mcp.obi.coverage import ARCHITECTURES, name_of
+from obi_mcp.obi.bodies import Object, at, name_of
+from obi_mcp.obi.capabilities import Feature, kernel_of, needed, too_old
+from obi_mcp.obi.coverage import ARCHITECTURES
 from obi_mcp.obi.findings import Finding, Severity
 
-Object = Mapping[str, Any]
-
-_KERNEL = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
 # From these on context propagation needs tracefs; source: OBI's source and public issues.
 _NEEDS_TRACEFS = ((6, 6, 128), (6, 12, 75), (6, 18, 14))
 _PLATFORMS = (
@@ -48,7 +44,7 @@ def namespace_finding(namespace: str, body: Object | None) -> Finding:
             "",
             "obi_k8s_generate_daemonset writes it, with the labels that Pod Security wants",
         )
-    level = str(((body.get("metadata") or {}).get("labels") or {}).get(_POD_SECURITY, ""))
+    level = str(at(body, "metadata", "labels", _POD_SECURITY) or "")
     if level in {"baseline", "restricted"}:
         return Finding(
             "pod-security",
@@ -78,20 +74,18 @@ def _kernels(nodes: Sequence[Object], features: Sequence[Feature]) -> Iterable[F
         versions[str(_info(node).get("kernelVersion", "unknown"))].append(name_of(node))
     propagating = {Feature.CONTEXT_PROPAGATION, Feature.GO_CONTEXT_PROPAGATION} & set(features)
     for version, names in sorted(versions.items()):
-        found = _KERNEL.match(version)
-        if found is None:
+        number = kernel_of(version)
+        if number is None:
             yield Finding("kernel", Severity.WARNING, f"the kernel of {_shown(names)} is not known", version)
             continue
-        number = (int(found[1]), int(found[2]))
-        if number < OLDEST_KERNEL and ".el8" not in version:
+        if too_old(version):
             what = f"the kernel {version} of {_shown(names)} is older than 5.8"
             yield Finding("kernel", Severity.ERROR, what, version, "use a newer node image")
             continue
-        capabilities = needed(features, kernel=number).capabilities
+        capabilities = needed(features, kernel=number[:2]).capabilities
         what = f"the kernel {version} of {_shown(names)} runs OBI with {', '.join(capabilities)}"
         yield Finding("kernel", Severity.INFO, what, version)
-        patch = (*number, int(found[3] or 0))
-        if propagating and any(patch[:2] == first[:2] and patch >= first for first in _NEEDS_TRACEFS):
+        if propagating and any(number[:2] == first[:2] and number >= first for first in _NEEDS_TRACEFS):
             what = f"context propagation on the kernel {version} needs /sys/kernel/tracing in the pod"
             yield Finding("tracefs", Severity.INFO, what, version, "generated manifests mount it")
 
@@ -111,7 +105,7 @@ def _architectures(nodes: Sequence[Object]) -> Iterable[Finding]:
 def _platforms(nodes: Sequence[Object]) -> Iterable[Finding]:
     seen: dict[str, Finding] = {}
     for node in nodes:
-        labels = (node.get("metadata") or {}).get("labels") or {}
+        labels = at(node, "metadata", "labels") or {}
         for prefix, platform, consequence in _PLATFORMS:
             if platform not in seen and any(key.startswith(prefix) for key in labels):
                 key = next(key for key in labels if key.startswith(prefix))
@@ -124,7 +118,7 @@ def _platforms(nodes: Sequence[Object]) -> Iterable[Finding]:
 def _taints(nodes: Sequence[Object]) -> Iterable[Finding]:
     tainted: dict[str, list[str]] = defaultdict(list)
     for node in nodes:
-        for taint in (node.get("spec") or {}).get("taints") or ():
+        for taint in at(node, "spec", "taints") or ():
             key, effect = str(taint.get("key")), str(taint.get("effect"))
             if effect in {"NoSchedule", "NoExecute"} and not key.startswith("node.kubernetes.io/"):
                 tainted[f"{key}:{effect}"].append(name_of(node))
@@ -137,7 +131,7 @@ def _taints(nodes: Sequence[Object]) -> Iterable[Finding]:
 
 
 def _info(node: Object) -> Object:
-    info: Object = (node.get("status") or {}).get("nodeInfo") or {}
+    info: Object = at(node, "status", "nodeInfo") or {}
     return info
 
 

@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
+from obi_mcp.obi.bodies import Object, at, name_of
 from obi_mcp.obi.findings import Finding, Severity
-
-Object = Mapping[str, Any]
 
 NEAR = 0.9
 """The share of a limit from which it is near."""
@@ -70,11 +69,11 @@ class Usage:
 
 def usage_of(measured: Iterable[Object], pods: Sequence[Object]) -> Usage:
     """PodMetrics objects against the limits of the pods of the same names."""
-    limits = {_name(pod): pod for pod in pods}
+    limits = {name_of(pod): pod for pod in pods}
     found = {}
     for entry in measured:
         used = [container.get("usage") or {} for container in entry.get("containers") or ()]
-        name = _name(entry)
+        name = name_of(entry)
         if used and name in limits:
             found[name] = PodUsage(
                 name,
@@ -117,8 +116,8 @@ def quantity(text: object) -> float | None:
 def _limit(pod: Object, name: str, scale: float) -> float | None:
     """All containers' together; None where one has none, and so the pod."""
     total = 0.0
-    for container in (pod.get("spec") or {}).get("containers") or ():
-        value = quantity(((container.get("resources") or {}).get("limits") or {}).get(name))
+    for container in at(pod, "spec", "containers") or ():
+        value = quantity(at(container, "resources", "limits", name))
         if value is None:
             return None
         total += value
@@ -127,7 +126,3 @@ def _limit(pod: Object, name: str, scale: float) -> float | None:
 
 def _share(used: float, limit: float | None) -> float:
     return used / limit if limit else 0.0
-
-
-def _name(thing: Object) -> str:
-    return str((thing.get("metadata") or {}).get("name", ""))

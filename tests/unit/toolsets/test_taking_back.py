@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from obi_mcp.errors import CallTimeout, ClusterUnreachable, Conflict, NotFound, ObiMcpError, ProgramFailed
+from obi_mcp.obi.bodies import Object
 from obi_mcp.toolsets.kubernetes.objects import (
     LAST_APPLIED,
-    Object,
     Target,
     as_document,
     as_planned,

@@ -10,10 +10,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from obi_mcp.enforcer.concerned import ReleaseView, Seal
+from obi_mcp.obi.bodies import Object
 from obi_mcp.policy.release import Release
 from obi_mcp.toolsets.base import Services
 from obi_mcp.toolsets.helm.release import WORKLOADS, target_of
-from obi_mcp.toolsets.kubernetes.objects import Object, Target, look_up, state_of
+from obi_mcp.toolsets.kubernetes.objects import Target, look_up, state_of
 from obi_mcp.toolsets.kubernetes.place import Place
 from obi_mcp.toolsets.kubernetes.plan import Change, Plan, Step, change_of
 

@@ -7,9 +7,10 @@ import re
 from typing import Any
 
 from obi_mcp.errors import InvalidArgument, InvalidDocument, NotFound
+from obi_mcp.obi.bodies import Object
 from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.base import Schema, Services, ToolCall, ToolResult, ToolSpec
-from obi_mcp.toolsets.kubernetes.objects import Object, Target, holds_a_secret, look_up
+from obi_mcp.toolsets.kubernetes.objects import Target, holds_a_secret, look_up
 from obi_mcp.toolsets.kubernetes.place import PLACE, Place, name
 from obi_mcp.toolsets.kubernetes.plan import Plan, Plans, Step, make_plan
 from obi_mcp.toolsets.kubernetes.planned import SECOND_CALL, plan_or_carry_out

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from obi_mcp.config import Settings
 from obi_mcp.errors import Denied, InvalidArgument
+from obi_mcp.obi.bodies import Object
 from obi_mcp.obi.manifests.labels import MANAGED_BY
 from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.base import Schema, Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.kubernetes.generate import INSTALL, judged, refuse_harm, requested_install, requested_sidecar
-from obi_mcp.toolsets.kubernetes.objects import Object, Target, holds_a_secret, list_of, look_up
+from obi_mcp.toolsets.kubernetes.objects import Target, holds_a_secret, list_of, look_up
 from obi_mcp.toolsets.kubernetes.place import PLACE, Place, name
 from obi_mcp.toolsets.kubernetes.plan import Plan, Plans, Step, Undo, make_plan
 from obi_mcp.toolsets.kubernetes.planned import SECOND_CALL, plan_or_carry_out

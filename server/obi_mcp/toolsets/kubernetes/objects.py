@@ -9,11 +9,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from obi_mcp.errors import NotFound
+from obi_mcp.obi.bodies import Object
 from obi_mcp.policy.held import RESTARTED
 from obi_mcp.toolsets.base import Services
 from obi_mcp.toolsets.kubernetes.place import Place
-
-Object = Mapping[str, Any]
 
 REDACTED = "[redacted]"
 LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"

@@ -17,9 +17,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from obi_mcp.errors import Denied, InvalidArgument, ObiMcpError, ProgramFailed
+from obi_mcp.obi.bodies import Object
 from obi_mcp.policy.yaml_writer import to_yaml
 from obi_mcp.toolsets.base import Services
-from obi_mcp.toolsets.kubernetes.objects import Object, Target, look_up, normalized, restarted, state_of
+from obi_mcp.toolsets.kubernetes.objects import Target, look_up, normalized, restarted, state_of
 from obi_mcp.toolsets.kubernetes.place import Place
 
 if TYPE_CHECKING:

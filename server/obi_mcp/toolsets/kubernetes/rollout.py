@@ -9,13 +9,14 @@ from dataclasses import dataclass
 
 from obi_mcp.enforcer.model import Progress
 from obi_mcp.errors import CallTimeout, ClusterUnreachable, Conflict, ObiMcpError, ProgramFailed
-from obi_mcp.obi.coverage import is_ready, name_of, trouble
+from obi_mcp.obi.bodies import Object, is_ready, name_of
+from obi_mcp.obi.coverage import trouble
 from obi_mcp.obi.crashes import crash_of, explained
 from obi_mcp.obi.findings import Finding
 from obi_mcp.obi.placing import not_placed
 from obi_mcp.toolsets.base import Services
 from obi_mcp.toolsets.kubernetes.last_lines import last_lines
-from obi_mcp.toolsets.kubernetes.objects import Object, Target, look_up
+from obi_mcp.toolsets.kubernetes.objects import Target, look_up
 from obi_mcp.toolsets.kubernetes.place import Place
 
 POLL_S = 1.0

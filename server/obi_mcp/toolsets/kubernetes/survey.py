@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from obi_mcp.errors import ClusterUnreachable, Denied, NotFound, ProgramFailed
-from obi_mcp.obi.coverage import NodeCoverage, cover, is_ready, name_of, restarts, trouble, unexplained
+from obi_mcp.obi.bodies import Object, is_ready, name_of
+from obi_mcp.obi.coverage import NodeCoverage, cover, restarts, trouble, unexplained
 from obi_mcp.obi.usage import Usage, usage_of
 from obi_mcp.policy.image import parse_image
 from obi_mcp.toolsets.base import Services
 from obi_mcp.toolsets.kubernetes.place import Place
 
-Object = Mapping[str, Any]
 _NOT_ASKED = Usage({}, "it was not asked for")
 
 

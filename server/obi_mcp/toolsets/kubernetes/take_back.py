@@ -16,12 +16,12 @@ from typing import Literal, TypeVar
 
 from obi_mcp.enforcer.model import Answer
 from obi_mcp.errors import CallTimeout, ClusterUnreachable, Conflict, NotFound, ObiMcpError, ProgramFailed
+from obi_mcp.obi.bodies import Object
 from obi_mcp.policy.pins import MAX_PATCH, merge_patch
 from obi_mcp.toolsets.base import Services
 from obi_mcp.toolsets.kubernetes.objects import (
     REDACTED,
     WORKLOADS,
-    Object,
     Target,
     applied_last,
     as_document,

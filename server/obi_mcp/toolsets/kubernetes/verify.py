@@ -9,7 +9,8 @@ from dataclasses import replace
 from typing import Any
 
 from obi_mcp.errors import ObiMcpError
-from obi_mcp.obi.coverage import NodeCoverage, is_ready, name_of, restarts
+from obi_mcp.obi.bodies import Object, is_ready, name_of
+from obi_mcp.obi.coverage import NodeCoverage, restarts
 from obi_mcp.obi.crashes import OFTEN, crash_of, explained
 from obi_mcp.obi.findings import Finding, Severity, findings_text, worst_first
 from obi_mcp.obi.symptoms import symptoms_in
@@ -18,7 +19,7 @@ from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.kubernetes.last_lines import TAIL, last_lines, log_lines
 from obi_mcp.toolsets.kubernetes.place import PLACE, Place
 from obi_mcp.toolsets.kubernetes.schema import arguments, result
-from obi_mcp.toolsets.kubernetes.survey import Cache, Object, Survey, Workload, complaints, measured_pods, survey
+from obi_mcp.toolsets.kubernetes.survey import Cache, Survey, Workload, complaints, measured_pods, survey
 
 NAME = "obi_k8s_verify_deployment"
 SAMPLE = 5
