@@ -197,7 +197,7 @@ class _Stderr:
         self._writer.write(line)
 
     def close(self) -> None:
-        self._writer.flush(1.0)
+        self._writer.flush()
 
 
 class _File:

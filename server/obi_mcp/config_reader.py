@@ -90,7 +90,7 @@ def _from_file(path: Path, notices: list[str]) -> dict[str, Given]:
     from obi_mcp.config_yaml import read_mapping
 
     entries = tuple(read_mapping(text, str(path), sections=_sections()))
-    if _is_predecessors(entries):
+    if _is_predecessor_file(entries):
         from obi_mcp.config_predecessor import taken
 
         if (found := taken(text, str(path), entries)) is not None:
@@ -105,7 +105,7 @@ def _from_file(path: Path, notices: list[str]) -> dict[str, Given]:
     return given
 
 
-def _is_predecessors(entries: Sequence[Entry]) -> bool:
+def _is_predecessor_file(entries: Sequence[Entry]) -> bool:
     """Whether the file may be one of the TypeScript obi-mcp."""
     return any(
         entry.key in {"mcpServers", "export"} or (entry.key == "toolsets" and isinstance(entry.value, Mapping))

@@ -173,10 +173,7 @@ def setting_type(setting: Setting) -> Any:
 
 def setting_default(setting: Setting) -> Any:
     """The value of a setting that nobody set."""
-    value: Any = Settings()
-    for name in setting.path:
-        value = getattr(value, name)
-    return value
+    return setting_value(Settings(), setting)
 
 
 def setting_value(settings: Settings, setting: Setting) -> Any:

@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from obi_mcp.redact import Redactor
 
 MAX_WAITING_LINES = 4096
+LAST_LINES_S = 1.0
+"""How long the last lines may take when nobody reads standard error."""
 _STANDARD = frozenset(vars(logging.makeLogRecord({})))
 
 
@@ -51,7 +53,7 @@ class StderrWriter:
             self._lost = 0
         return True
 
-    def flush(self, timeout_s: float) -> bool:
+    def flush(self, timeout_s: float = LAST_LINES_S) -> bool:
         """Waits until everything is written, or ``timeout_s`` seconds. True: everything is."""
         deadline = time.monotonic() + timeout_s
         with self._lines.all_tasks_done:

@@ -102,8 +102,8 @@ class _Streams:
 
 async def serve_lines(server: MCPServer[Any], reader: LineReader, writer: LineWriter) -> None:
     """Serves one client whose messages are these lines. Returns when there are no more."""
-    # The SDK has no public way to serve its stdio transport on streams of one's own. INVARIANT: the only place that
-    # uses the private attribute; every test of serve fails where the SDK changes it.
+    # The SDK has no public way to serve its stdio transport on streams of one's own. Besides this, only
+    # resources/serving.py uses its private attributes; every test of serve fails where the SDK changes this one.
     inner = server._lowlevel_server
     streams: Any = (reader, writer)  # of an async file it uses iteration, write and flush
     async with stdio_server(*streams) as (incoming, outgoing):

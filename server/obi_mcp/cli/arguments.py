@@ -46,7 +46,9 @@ def add_settings_flags(parser: argparse.ArgumentParser, *only: str) -> None:
 
 
 def _help(setting: Setting) -> str:
-    return f"{setting.doc} ({', '.join(setting.choices)})" if setting.choices else setting.doc
+    """The table's sentence in the form of argparse's own: it begins small and has no full stop."""
+    said = f"{setting.doc[0].lower()}{setting.doc[1:].removesuffix('.')}"
+    return f"{said} ({', '.join(setting.choices)})" if setting.choices else said
 
 
 def settings_from(args: Namespace) -> Loaded:

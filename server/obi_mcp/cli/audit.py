@@ -13,8 +13,8 @@ from obi_mcp.cli.arguments import VerbParser
 def parser() -> VerbParser:
     """The arguments of ``audit``."""
     made = VerbParser("obi-mcp audit", "Verifies an audit log: exit 0 when every line is as it was written, else 1.")
-    made.add_argument("action", choices=["verify"])
-    made.add_argument("file", metavar="FILE")
+    made.add_argument("action", choices=["verify"], help="follow the chain of hashes from the first line to the head")
+    made.add_argument("file", metavar="FILE", help="the log, as --audit-file named it")
     made.add_argument("--head", metavar="HASH", help="the head printed at stop; default: the one kept in FILE.head")
     made.add_argument("--json", action="store_true", help="the result as JSON")
     return made

@@ -21,7 +21,6 @@ from obi_mcp.toolsets.registry import callable_tools, listed_tools, switched_off
 from obi_mcp.toolsets.run import run_tool
 
 CALLER = "obi-mcp call"
-LAST_LINES_S = 1.0
 _EXAMPLES = {"integer": "3", "number": "0.5", "boolean": "true", "array": "'[\"a\"]'", "object": '\'{"a": "b"}\''}
 
 
@@ -60,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
         result = asyncio.run(_call(services, spec, args.tool, arguments))
     finally:
         services.audit.close()
-        stderr.flush(LAST_LINES_S)
+        stderr.flush()
     if args.output in {"junit", "github"}:
         source = args.source or (args.stdin if args.stdin != "-" else None)
         print_report(call_report(spec.name, arguments, result, source), args.output)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from importlib import import_module
 
 from obi_mcp.cli.arguments import VerbParser
+from obi_mcp.cli.policy import ACTIONS
 from obi_mcp.cli.policy_check import check_parser
 from obi_mcp.cli.verbs import VERBS, Verb
 
-POLICY_ACTIONS = ("check", "test", "list", "explain")
 FILES = frozenset({"FILE", "DIR", "KUBECONFIG", "POLICY"})
 """Names of values that are paths."""
 
@@ -45,7 +45,7 @@ class Completed:
 def parser() -> VerbParser:
     """The arguments of ``completion``."""
     made = VerbParser("obi-mcp completion", "Prints a completion script: source it from your shell's start-up file.")
-    made.add_argument("shell", choices=sorted(SHELLS))
+    made.add_argument("shell", choices=sorted(SHELLS), help="which shell it is for")
     return made
 
 
@@ -67,7 +67,7 @@ def _parser(verb: Verb) -> argparse.ArgumentParser:
         made: argparse.ArgumentParser = import_module(f"obi_mcp.cli.{verb.module}").parser()
         return made
     policy = VerbParser("obi-mcp policy", verb.summary)
-    policy.add_argument("action", choices=POLICY_ACTIONS)
+    policy.add_argument("action", choices=list(ACTIONS))
     for action in check_parser()._actions:
         if action.option_strings and action.dest != "help":
             policy._add_action(action)

@@ -25,8 +25,12 @@ def parser() -> VerbParser:
     made = VerbParser(
         "obi-mcp config", "Shows the effective settings and where each came from; or writes an older file anew."
     )
-    made.add_argument("action", choices=["show", "migrate"])
-    made.add_argument("file", nargs="?", metavar="FILE", help="migrate: the older file, of OBI's or of obi-mcp's; or -")
+    made.add_argument(
+        "action", choices=["show", "migrate"], help="show: the settings in effect; migrate: FILE in today's form"
+    )
+    made.add_argument(
+        "file", nargs="?", metavar="FILE", help="for migrate: a file of OBI's or of obi-mcp's; - for standard input"
+    )
     made.add_argument("--json", action="store_true", help="as JSON: value, source and place of every setting")
     add_settings_flags(made)
     return made

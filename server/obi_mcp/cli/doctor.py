@@ -36,7 +36,8 @@ def main(argv: Sequence[str]) -> int:
     if args.json:
         print(json.dumps({"good": good, "findings": [finding.as_json() for finding in found]}, indent=2))
     else:
-        print("\n".join(line for finding in found for line in _lines(finding, _width(found))))
+        width = max(len(finding.subject) for finding in found)
+        print("\n".join(line for finding in found for line in _lines(finding, width)))
     return 0 if good else 1
 
 
@@ -85,10 +86,6 @@ def _asked(settings: Settings) -> list[Finding]:
     except ObiMcpError as error:
         found.append(findings.of_error("programs", error))
     return found
-
-
-def _width(found: Sequence[Finding]) -> int:
-    return max(len(finding.subject) for finding in found)
 
 
 def _lines(finding: Finding, width: int) -> list[str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from obi_mcp.cli.arguments import VerbParser, add_settings_flags, settings_from
@@ -17,16 +18,33 @@ if TYPE_CHECKING:
     from obi_mcp.policy.engine import Policy
 
 
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What stands behind ``obi-mcp policy``: its code, and one line of help."""
+
+    run: Callable[[Sequence[str]], int]
+    summary: str
+
+
 def main(argv: Sequence[str]) -> int:
     """Runs one of the four actions; gives the exit code. Raises: ConfigError, PolicyError, InvalidArgument."""
-    actions = {"check": check, "test": test, "list": list_rules, "explain": explain}
     if not argv or argv[0] in {"-h", "--help"}:
-        print("usage: obi-mcp policy check|test|list|explain [arguments]", file=sys.stdout if argv else sys.stderr)
+        print(help_text(), end="", file=sys.stdout if argv else sys.stderr)
         return 0 if argv else USAGE
-    action = actions.get(argv[0])
+    action = ACTIONS.get(argv[0])
     if action is None:
-        raise InvalidArgument(f"there is no action {argv[0]!r}", f"use one of {', '.join(actions)}")
-    return action(argv[1:])
+        raise InvalidArgument(f"there is no action {argv[0]!r}", f"use one of {', '.join(ACTIONS)}")
+    return action.run(argv[1:])
+
+
+def help_text() -> str:
+    """What ``obi-mcp policy --help`` prints."""
+    width = max(map(len, ACTIONS))
+    actions = "\n".join(f"  {name:<{width}}  {action.summary}" for name, action in ACTIONS.items())
+    return (
+        f"usage: obi-mcp policy {'|'.join(ACTIONS)} [arguments]\n\nactions:\n{actions}\n\n"
+        "`obi-mcp policy ACTION --help` says more.\n"
+    )
 
 
 def _policy(settings: Settings) -> Policy:
@@ -99,6 +117,15 @@ def explain(argv: Sequence[str]) -> int:
         raise InvalidArgument(f"there is no rule {args.rule!r}", _nearest(args.rule, names(policy)))
     print(text)
     return 0
+
+
+ACTIONS: Mapping[str, Action] = {
+    "check": Action(check, "say whether command lines may run, without running them"),
+    "test": Action(test, "run the examples of every rule"),
+    "list": Action(list_rules, "list the rules that an access level can use, and what is always denied"),
+    "explain": Action(explain, "say what a rule allows, or why something is always denied"),
+}
+"""By name, in the order of the help."""
 
 
 def _nearest(word: str, known: Sequence[str]) -> str:

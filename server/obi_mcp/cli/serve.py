@@ -22,8 +22,6 @@ if TYPE_CHECKING:
     from obi_mcp.process.confinement import Confinement
     from obi_mcp.process.runner import Runner
 
-LAST_LINES_S = 1.0
-"""How long the last log lines may take when nobody reads standard error."""
 COLLECT_AFTER = 20_000
 """New objects before the garbage collector looks: with Python's 700 that is half of the time of reading a long list."""
 
@@ -106,7 +104,7 @@ def _serve(services: Services, stderr: StderrWriter, confinement: Confinement, r
     def finish() -> None:
         head = services.audit.close()
         logger.info("stopped", extra={"audit_head": head})
-        stderr.flush(LAST_LINES_S)
+        stderr.flush()
 
     serve_stdio(server, close=close, finish=finish)
 

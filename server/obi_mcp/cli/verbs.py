@@ -38,7 +38,7 @@ VERBS = (
 
 EXIT_CODES = (
     (0, "good"),
-    (1, "the program or tool failed, or a finding was made (doctor, audit verify, policy test)"),
+    (1, "the program or tool failed, or something was found (call, doctor, audit verify, policy test, config migrate)"),
     (2, "usage or configuration"),
     (3, "denied by the policy"),
     (4, "cluster or daemon unreachable"),

@@ -115,8 +115,8 @@ class Resources:
     def serve(self, server: MCPServer[Any]) -> None:
         """Has the methods served that the SDK's high-level server has no public way for.
 
-        This is the one place of the package that uses its private attributes, and ``tests/unit/test_resources.py``
-        fails when they go.
+        For this the SDK's private attribute is used, as in ``transport.serve_lines``; ``tests/unit/test_resources.py``
+        fails when it goes.
         """
         low: Server[Any] = server._lowlevel_server
         low.add_request_handler("resources/subscribe", SubscribeRequestParams, self._subscribe)
@@ -216,7 +216,8 @@ def caller_of(context: Any) -> str:
 
 
 def _connection(context: ServerRequestContext[Any]) -> Connection:
-    """The connection of a request: the same for all of them, while their sessions are one each."""
+    """The connection of a request: the same for all of them, while their sessions are one each. The SDK keeps it in a
+    private attribute, and has no other name for it."""
     connection: Connection = context.session._connection
     return connection
 

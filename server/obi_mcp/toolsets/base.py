@@ -211,11 +211,3 @@ class Toolset(Protocol):
 
     def tools(self, settings: Settings) -> tuple[ToolSpec, ...]:
         """Its tools; limits and levels in the schemas are those of ``settings``."""
-
-    async def initialize(self, services: Services) -> None:
-        """Called once before the first tool call."""
-        return
-
-    async def shutdown(self) -> None:
-        """Called once when the server stops."""
-        return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from tests.unit.cli.in_process import run_verb
 
 from obi_mcp import __version__
+from obi_mcp.cli.policy import ACTIONS
 from obi_mcp.cli.verbs import EXIT_CODES, VERBS, run
 from obi_mcp.errors import ObiMcpError
 
@@ -42,6 +44,29 @@ def test_help_names_every_verb_and_every_exit_code(word: str, capsys: pytest.Cap
     assert all(f"  {verb.name} " in text and verb.summary in text for verb in VERBS)
     assert all(f"  {code}  {meaning}" in text for code, meaning in EXIT_CODES)
     assert all(len(line) <= 120 for line in text.splitlines())
+
+
+def test_the_help_of_policy_names_every_action(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["policy", "--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(f"  {name} " in text and action.summary in text for name, action in ACTIONS.items())
+
+
+COMMANDS = [[verb.name] for verb in VERBS if verb.name != "policy"] + [["policy", name] for name in ACTIONS]
+
+
+@pytest.mark.parametrize("command", COMMANDS, ids=" ".join)
+def test_every_argument_says_what_it_is(
+    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "300")  # no help goes on in a second line
+    with pytest.raises(SystemExit) as ended:
+        run([*command, "--help"])
+    said = capsys.readouterr().out.partition("\n\n")[2]
+    # The help stands behind the argument or, where that is long, in the next line.
+    named = re.findall(r"^  (\S.*(?:\n {24}\S.*)?)", said, re.MULTILINE)
+    assert (ended.value.code, bool(named)) == (0, True)
+    assert [argument for argument in named if not re.search(r"\s{2,}\S", argument)] == []
 
 
 def test_every_error_ends_in_a_documented_exit_code() -> None:
