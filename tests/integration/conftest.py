@@ -14,16 +14,37 @@ from typing import Any
 
 import pytest
 from mcp import Client, StdioServerParameters
+from tests.sandbox.everything import everything
 from tests.sandbox.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[2]
+# What controllers make and remove for the objects of others, at a time of their own.
+_DERIVED = frozenset({"pods", "replicasets", "controllerrevisions", "endpoints", "endpointslices"})
+_AT_FIRST = pytest.StashKey[tuple[Sandbox, frozenset[str]]]()
 
 
 @pytest.fixture(scope="session")
-def sandbox() -> Iterator[Sandbox]:
+def sandbox(pytestconfig: pytest.Config) -> Iterator[Sandbox]:
     """A sandbox of this session's own, with cluster-admin in its kubeconfig."""
     with Sandbox.up(f"tests-{os.getpid()}") as running:
+        pytestconfig.stash[_AT_FIRST] = (running, _objects(running))
         yield running
+        del pytestconfig.stash[_AT_FIRST]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sandbox_as_it_was(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Each file leaves the objects of the sandbox that it found, none on its way out, for whatever file comes next."""
+    yield
+    if _AT_FIRST in pytestconfig.stash:
+        running, at_first = pytestconfig.stash[_AT_FIRST]
+        now = _objects(running)
+        assert (sorted(now - at_first), sorted(at_first - now)) == ([], []), "left behind, or taken away"
+
+
+def _objects(running: Sandbox) -> frozenset[str]:
+    """The path of every object that somebody asked for, once nothing is being removed."""
+    return frozenset(path for path in everything(running.api) if path.split("/")[-3] not in _DERIVED)
 
 
 @pytest.fixture(scope="session")
