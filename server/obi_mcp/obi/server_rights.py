@@ -144,7 +144,9 @@ def _held(kinds: tuple[str, ...], unscoped: list[ResourceEntry]) -> tuple[str, .
 
 def _namespace_rights(asked: ServerRights, read: list[ResourceEntry]) -> list[Right]:
     inside = [
-        entry for entry in read if entry.resource.namespaced and (entry.read_as_obi or entry.resource.kind in _OWNERS)
+        entry
+        for entry in read
+        if entry.resource.namespaced and (entry.read_as_obi or entry.read_as_limit or entry.resource.kind in _OWNERS)
     ]
     rights = [] if asked.everywhere else [*_rights(_not_held(asked, inside), _READ, _READS), _pod_reads()]
     if asked.access >= Access.NON_DESTRUCTIVE:

@@ -33,6 +33,8 @@ def about_resources(draft: Draft) -> bool:
         return False
     if draft.rule.targets.one and not (targets.named and len(targets.targets) == 1):
         return False
+    if "limit" in draft.rule.targets.confine:
+        return _in_own_namespace(draft)
     return "status" not in draft.rule.targets.confine or _about_status(draft, targets)
 
 
@@ -59,6 +61,8 @@ def _unrelated(draft: Draft, target: Target, known: Sequence[Mapping[str, Resour
     """Why this kind is refused: no rule of the command takes it, or none takes it together with the others."""
     found, line = target.resource, draft.rule.line
     if any(found.argument in kinds for kinds in known):
+        if len(targets_of(draft).kinds) == 1:
+            return f"{line} takes {found.plural} only in a namespace that is OBI's: one where it is installed"
         return f"{line} takes {found.plural} only without the other kinds: one call for each"
     entry = draft.grounds.resources.find(found.argument)
     because = f": {entry.because}" if entry and entry.because else ""
@@ -91,7 +95,7 @@ def judge_resources(draft: Draft) -> None:
     confine = draft.rule.targets.confine
     if "fact" in confine:
         _fact(draft, targets)
-    elif "status" in confine:
+    elif confine & {"status", "limit"}:
         _status(draft, targets)
     else:
         _obi(draft, targets)
@@ -214,6 +218,12 @@ def _about_status(draft: Draft, targets: Targets) -> bool:
         return False
     namespace = draft.command.value("namespace", draft.grounds.scope.default_namespace)
     return namespace in draft.grounds.instrumented and not _is_candidate(draft, targets, namespace)
+
+
+def _in_own_namespace(draft: Draft) -> bool:
+    if draft.command.value("all-namespaces") == "true":
+        return False
+    return draft.command.value("namespace", draft.grounds.scope.default_namespace) in draft.grounds.namespaces
 
 
 def _is_candidate(draft: Draft, targets: Targets, namespace: str) -> bool:

@@ -44,7 +44,7 @@ STATUSES: dict[str, tuple[str, ...]] = {
     "ReplicaSet": _WORKLOAD,
     "StatefulSet": _WORKLOAD,
     "HorizontalPodAutoscaler": ("status", "spec.{minReplicas,maxReplicas,scaleTargetRef,metrics}"),
-    "ResourceQuota": ("status", "spec.hard"),
+    "ResourceQuota": ("status", "spec.{hard,scopes,scopeSelector}"),
     "LimitRange": ("spec.limits",),
     "Event": (
         "{type,reason,message,count,action,eventTime,firstTimestamp,lastTimestamp,involvedObject}",

@@ -15,7 +15,7 @@ from obi_mcp.policy.model import Resource
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Reading = Literal["obi", "fact", "status", "status+obi", "never"]
+Reading = Literal["obi", "fact", "status", "status+obi", "limit", "never"]
 _READINGS: frozenset[str] = frozenset(get_args(Reading))
 
 
@@ -24,8 +24,9 @@ class ResourceEntry:
     """One kind and the policy for it.
 
     ``reading``: ``obi`` when shown to be OBI's, ``fact`` always and projected, ``status`` in an instrumented namespace
-    and projected, ``status+obi`` both, ``never`` by nobody (then ``because`` says why). ``written``: may be created or
-    changed through the manifest check. ``paths``: what kubectl may render of it (see ``expressions.paths``).
+    and projected, ``status+obi`` both, ``limit`` as ``status`` and in OBI's own namespaces too, ``never`` by nobody
+    (then ``because`` says why). ``written``: may be created or changed through the manifest check. ``paths``: what
+    kubectl may render of it (see ``expressions.paths``).
     """
 
     resource: Resource
@@ -43,7 +44,12 @@ class ResourceEntry:
     @property
     def read_as_status(self) -> bool:
         """May be read in an instrumented namespace, projected."""
-        return self.reading in {"status", "status+obi"}
+        return self.reading in {"status", "status+obi", "limit"}
+
+    @property
+    def read_as_limit(self) -> bool:
+        """May be read, projected, where OBI is installed: it bounds OBI's own pods."""
+        return self.reading == "limit"
 
     @property
     def read_as_fact(self) -> bool:

@@ -13,10 +13,10 @@ from obi_mcp.policy.model import Access
 class Targets:
     """Which kinds a rule is about, and how a target is shown to be OBI's.
 
-    ``confine``: the ways that count (``selector``, ``narrowing``, ``membership``, ``fact``, ``status``, ``event``,
-    ``change``, ``undo``, ``manifest``, ``release``, ``render``, ``channel``). ``matches``: what holds for the objects
-    that a selector finds (``drop``: those that are not OBI's leave a JSON list; ``every``: all must be OBI's; ``each``:
-    one run per member). ``one``: exactly one object by name.
+    ``confine``: the ways that count (``selector``, ``narrowing``, ``membership``, ``fact``, ``status``, ``limit``,
+    ``event``, ``change``, ``undo``, ``manifest``, ``release``, ``render``, ``channel``). ``matches``: what holds for
+    the objects that a selector finds (``drop``: those not OBI's leave a JSON list; ``every``: all must be OBI's;
+    ``each``: one run per member). ``one``: exactly one object by name.
     """
 
     kinds: tuple[str, ...] = ()

@@ -154,7 +154,7 @@ def _container(install: Install) -> k.Container:
         ),
         ports=ports,
         readiness_probe=probe,
-        resources=_PRODUCTION if install.production else _DEVELOPMENT,
+        resources=resources_of(install),
         security_context=security_context(install),
         volume_mounts=(
             k.VolumeMount(name="config", mount_path=DIRECTORY, read_only=True),
@@ -163,6 +163,11 @@ def _container(install: Install) -> k.Container:
             k.VolumeMount(name="security", mount_path="/sys/kernel/security", read_only=True),
         ),
     )
+
+
+def resources_of(install: Install) -> k.Resources:
+    """What its container requests, and its limits."""
+    return _PRODUCTION if install.production else _DEVELOPMENT
 
 
 def security_context(install: Install) -> k.SecurityContext:

@@ -7,13 +7,13 @@ from collections import defaultdict
 from typing import Any
 
 from obi_mcp.errors import Denied, InvalidArgument, ObiMcpError, ProgramFailed
-from obi_mcp.obi.coverage import name_of
+from obi_mcp.obi.bodies import Object, name_of
 from obi_mcp.obi.log_lines import parse_line
 from obi_mcp.obi.usage import Usage
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.kubernetes.place import PLACE, Place
 from obi_mcp.toolsets.kubernetes.schema import arguments, result
-from obi_mcp.toolsets.kubernetes.survey import Object, Survey, Workload, pod_row, survey
+from obi_mcp.toolsets.kubernetes.survey import Survey, Workload, pod_row, survey
 
 NAME = "obi_k8s_status"
 DEFAULT_LIMIT = 50
@@ -121,14 +121,15 @@ async def _last_errors(services: Services, place: Place, rows: list[dict[str, An
 
 
 async def _quotas(services: Services, place: Place, seen: Survey) -> list[dict[str, Any]]:
-    """The quotas of the namespaces with OBI in them, where the policy lets them be read."""
-    readable = set(services.settings.scope.instrumented_namespaces)
+    """The quotas of the namespaces with OBI in them, where the policy and the account's rights let them be read."""
+    scope = services.settings.scope
+    readable = {*scope.namespaces, *scope.instrumented_namespaces}
     found = []
     for namespace in sorted({workload.namespace for workload in seen.workloads} & readable):
         try:
             reading = await services.enforcer.read(place.call(f"kubectl get resourcequotas -n {namespace} -o json"))
         except (Denied, ProgramFailed):
-            continue
+            continue  # an account of before may not; everything else of the status is worth having
         for quota in reading.objects:
             status = quota.get("status") or {}
             found.append({"name": name_of(quota), "namespace": namespace, **{k: status.get(k, {}) for k in _QUOTA}})
