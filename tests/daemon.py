@@ -33,7 +33,7 @@ sys.path[:0] = [path for path in (str(ROOT), str(ROOT / "image")) if path not in
 
 from recipes.step import Steps  # noqa: E402
 from recipes.store import Recipe, Store, Workplace, cache_root  # noqa: E402
-from tests.sandbox import build  # noqa: E402
+from tests.sandbox import build, cgroup  # noqa: E402
 
 _PACKAGES = ("docker.io", "containerd", "tini")
 # Their libraries and runc come with no service, so that installing them starts nothing.
@@ -49,8 +49,8 @@ _ENGINE = build.GoComponent(
     ("github.com/moby/moby/v2/dockerversion.Version=29.0.0-{version}",),
 )
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_READY_WITHIN_S = 30.0
-_ENDS_WITHIN_S = 20.0
+_READY_WITHIN_S = 180.0
+_ENDS_WITHIN_S = 120.0
 _POLL_S = 0.02
 _LOG_LINES = 12
 _LIBRARIES = ("/lib", "/usr/lib")
@@ -230,7 +230,7 @@ class DockerDaemon:
     def _answers(self) -> bool:
         connection = http.client.HTTPConnection("docker")
         with socket.socket(socket.AF_UNIX) as stream, suppress(OSError):
-            stream.settimeout(5)
+            stream.settimeout(60)
             stream.connect(str(self.socket))
             connection.sock = stream
             connection.request("GET", "/_ping")
@@ -240,13 +240,13 @@ class DockerDaemon:
     def _wait_until_gone(self) -> None:
         """The kernel ends a process namespace after its first process; containers are in our cgroups until then."""
         deadline = time.monotonic() + _ENDS_WITHIN_S
-        while any(listing.read_text() for listing in self._listings()):
+        while any(map(_inhabited, self._groups())):
             if time.monotonic() > deadline:
                 raise DaemonFailed(f"processes of {self._cgroup} do not end")
             time.sleep(_POLL_S)
 
-    def _listings(self) -> list[Path]:
-        return [found for root in self._cgroups() for found in root.rglob("cgroup.procs")]
+    def _groups(self) -> list[Path]:
+        return [group for root in self._cgroups() for group in (root, *cgroup.below(root))]
 
     def _cgroups(self) -> list[Path]:
         root = Path("/sys/fs/cgroup")
@@ -255,8 +255,7 @@ class DockerDaemon:
     def _remove_cgroups(self) -> None:
         deadline = time.monotonic() + _ENDS_WITHIN_S
         for root in self._cgroups():
-            inner = [path for path in root.rglob("*") if path.is_dir()]  # parents before children
-            for path in [*reversed(inner), root]:
+            for path in [*reversed(list(cgroup.below(root))), root]:
                 while path.exists():
                     try:
                         path.rmdir()
@@ -264,3 +263,10 @@ class DockerDaemon:
                         if time.monotonic() > deadline:
                             raise DaemonFailed(f"{path} cannot be removed: {error}") from error
                         time.sleep(_POLL_S)
+
+
+def _inhabited(group: Path) -> bool:
+    try:
+        return bool((group / "cgroup.procs").read_text())
+    except OSError:  # it has gone meanwhile
+        return False

@@ -18,7 +18,7 @@ sys.path[:0] = [path for path in (str(ROOT), str(ROOT / "image")) if path not in
 from recipes.store import Recipe, Store, Workplace, cache_root  # noqa: E402
 
 PACKAGES = ("docker-registry", "skopeo", "podman", "conmon", "libgpgme11", "libassuan0", "libgpg-error0", "libsubid4")
-WITHIN_S = 20.0
+WITHIN_S = 120.0
 _POLL_S = 0.02
 _LISTENING = re.compile(r'msg="listening on (?P<address>[0-9.]+:\d+)"')
 

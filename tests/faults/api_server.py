@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from tests.sandbox.sandbox import Sandbox
 
 How = Literal["answers", "is silent", "cuts the head", "cuts the body", "hangs within the body", "no HTTP", "no JSON"]
-TIMEOUT_S = 30.0
+TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tests.unit.process.processes import descendants, descriptors
+from tests.unit.process.processes import nothing_left
 
 from obi_mcp.cli.services import build_services
 from obi_mcp.config import Audit, Limits, Programs, Settings
@@ -141,7 +141,6 @@ def on_the_road(
 ) -> None:
     """Uses the road of a place; afterwards no process and no descriptor may be left."""
     asyncio.run(asyncio.sleep(0))
-    before = descriptors(), descendants(os.getpid())
 
     async def main() -> None:
         async with road(settings or at.settings(**limits), at.environment()) as (call, runner):
@@ -149,5 +148,5 @@ def on_the_road(
             private = runner.__dict__.get("directory")
             assert private is None or os.listdir(private.path("tmp")) == [], "no call's folder is left"
 
-    asyncio.run(main())
-    assert (descriptors(), descendants(os.getpid())) == before, "no process and no descriptor is left"
+    with nothing_left():
+        asyncio.run(main())

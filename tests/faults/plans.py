@@ -34,7 +34,7 @@ CALL_S = 8.0
 """What a command may take here: a write that hangs is given up after it."""
 WAIT_S = 3
 """What the second call may wait for pods and for an API server that is away."""
-BACK_S = 30
+BACK_S = 120
 """What its recovery may wait for: a Namespace is removed when its pods have gone."""
 MOST = 600
 NAMES = tuple(f"f{number}" for number in range(1, MOST))
@@ -150,7 +150,7 @@ class Ground:
                 name,
                 {"spec": {"template": {"metadata": {"annotations": {"kubernetes.io/description": "kept"}}}}},
             )
-        wait_until("the pods are ready", lambda: self.rolled_out(name), within_s=60)
+        wait_until("the pods are ready", lambda: self.rolled_out(name), within_s=300)
 
     def rolled_out(self, name: str) -> bool:
         body = self.api.get(f"{collection('DaemonSet', name)}/{name}").body
@@ -272,7 +272,7 @@ async def clean_run(ground: Ground, scenario: Scenario) -> tuple[list[str], Stat
     ground.double.arm(None)
     plan_id = await ground.plan(scenario, name)
     assert ground.double.writes == [], "a plan writes nothing"
-    done = await ground.carry_out(scenario, plan_id, wait_s=60)
+    done = await ground.carry_out(scenario, plan_id, wait_s=BACK_S)
     assert done.structured["applied"], done.text
     writes = [f"{verb} {path.replace(name, 'NAME')}" for verb, path in ground.double.writes]
     made = nameless(ground.state(name), name)

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from tests.sandbox.sandbox import Sandbox
 
-TIMEOUT_S = 30.0
+TIMEOUT_S = 120.0
 AWAY_S = 0.6
 WRITES = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 

@@ -28,7 +28,7 @@ INSIDE, PEER = "10.98.7.1", "10.98.7.2"
 INTERFACE = "obi0"
 PORT, METRICS = 8080, 9090
 OTHER_IMAGE = "sandbox.test/companion:1"
-_WITHIN_S = 20.0
+_WITHIN_S = 120.0
 
 CONFIG = f"""\
 enforce_sys_caps: false  # Docker 20.10 gives BPF and PERFMON to nobody, and Beyla asks for them
@@ -54,9 +54,8 @@ class Ground:
 
     def request(self, times: int) -> None:
         """Ask the peer's HTTP server that often."""
-        script = (
-            f"import urllib.request as u\nfor _ in range({times}): u.urlopen('http://{PEER}:{PORT}/', timeout=5).read()"
-        )
+        asked = f"u.urlopen('http://{PEER}:{PORT}/', timeout={_WITHIN_S}).read()"
+        script = f"import urllib.request as u\nfor _ in range({times}): {asked}"
         subprocess.run([*self.enter(), sys.executable, "-c", script], check=True)
 
     def metrics(self) -> str:

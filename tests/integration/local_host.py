@@ -51,7 +51,7 @@ server.serve_forever()
 _CLIENT = f"""
 import sys, urllib.request
 for _ in range(int(sys.argv[1])):
-    urllib.request.urlopen("http://{PEER}:{PORT}/", timeout=5).read()
+    urllib.request.urlopen("http://{PEER}:{PORT}/", timeout=60).read()
 """
 
 

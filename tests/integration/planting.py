@@ -18,7 +18,7 @@ from tests.unit.planted import NAME, NAMESPACE
 CHART = planted.FILE.parent / "chart" / "obi"
 REFUSED = "obi-refused"
 _ADMISSION = {"apiVersion": "admissionregistration.k8s.io/v1"}
-_WITHIN_S = 30
+_WITHIN_S = 180
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def test_a_real_agent_that_is_told_to_capture_sends_its_flows_to_the_server(tmp_
 
             deployed = await served.call("obi_deploy_local", config=config, capture=True)
             assert deployed.data["ready"] is True and deployed.data["capture"].startswith("http://127.0.0.1:")
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(120):
                 while True:
                     host.traffic(5)
                     status = await served.call("obi_get_status")

@@ -9,12 +9,12 @@ import socket
 import stat
 import threading
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 from tests.sandbox.sandbox import Sandbox
-from tests.unit.process.processes import descendants, wait_until
+from tests.unit.process.processes import descendants, no_process_left, wait_until
 
 from obi_mcp import config
 from obi_mcp.config import Settings
@@ -38,7 +38,6 @@ def approved(*stages: str, output: Output = Output(), access: Access = Access.RE
 
 def within(work: Work, kubeconfig: Path, *path: Path) -> None:
     """Runs ``work`` with a runner and its channels; afterwards no process of them may be left."""
-    before = descendants(os.getpid())
     settings = Settings(programs=config.Programs(path=tuple(map(str, path)), kubeconfig=str(kubeconfig)))
 
     async def main() -> None:
@@ -51,8 +50,8 @@ def within(work: Work, kubeconfig: Path, *path: Path) -> None:
             await runner.close()
         assert not runner.directory.root.exists()
 
-    asyncio.run(main())
-    assert descendants(os.getpid()) - before == set()
+    with no_process_left():
+        asyncio.run(main())
 
 
 @contextmanager
@@ -90,9 +89,22 @@ def kubeconfig(folder: Path, server: str, **user: object) -> Path:
     return folder / "kubeconfig"
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
+@contextmanager
+def closed_port() -> Iterator[int]:
+    """A port on which nobody listens, nor begins to within the block."""
+    with socket.socket() as held:
+        held.bind(("127.0.0.1", 0))
+        yield int(held.getsockname()[1])
+
+
+def kubectls() -> list[int]:
+    """Every kubectl that runs below this process."""
+    found = []
+    for pid in descendants(os.getpid()):
+        with suppress(FileNotFoundError, ProcessLookupError):  # it has ended meanwhile
+            if Path(f"/proc/{pid}/comm").read_text().strip() == "kubectl":
+                found.append(pid)
+    return found
 
 
 def test_objects_lists_and_what_is_not_there(sandbox: Sandbox, programs_bin: Path) -> None:
@@ -134,10 +146,7 @@ def test_connections_are_kept_and_calls_go_side_by_side(sandbox: Sandbox, progra
         channel = channels.of(None)
         answers = await asyncio.gather(*(channel.get_json("/version") for _ in range(200)))
         assert {status for status, _ in answers} == {200}
-        proxies = [
-            pid for pid in descendants(os.getpid()) if Path(f"/proc/{pid}/comm").read_text().strip() == "kubectl"
-        ]
-        assert len(proxies) == 1
+        assert len(kubectls()) == 1
 
     within(work, sandbox.kubeconfig, programs_bin)
 
@@ -172,9 +181,7 @@ def test_a_proxy_that_dies_or_idles_is_started_again(sandbox: Sandbox, programs_
         sockets = Path(runner.directory.path("sockets"))
         await channel.get_json("/version")
         assert len(list(sockets.iterdir())) == 1
-        (proxy,) = (
-            pid for pid in descendants(os.getpid()) if Path(f"/proc/{pid}/comm").read_text().strip() == "kubectl"
-        )
+        (proxy,) = kubectls()
         os.kill(proxy, 9)
         await asyncio.to_thread(wait_until, lambda: not Path(f"/proc/{proxy}").exists(), "the proxy is gone")
         assert (await channel.get_json("/version"))[0] == 200
@@ -199,8 +206,9 @@ def test_no_answer_is_an_error_that_says_what_to_do(tmp_path: Path, programs_bin
         with pytest.raises(ClusterUnreachable, match="context"):
             await channels.of("nowhere").get_json("/version")
 
-    within(refused, kubeconfig(tmp_path, f"http://127.0.0.1:{free_port()}"), programs_bin)
-    within(unknown, kubeconfig(tmp_path, f"http://127.0.0.1:{free_port()}"), programs_bin)
+    with closed_port() as port:
+        within(refused, kubeconfig(tmp_path, f"http://127.0.0.1:{port}"), programs_bin)
+        within(unknown, kubeconfig(tmp_path, f"http://127.0.0.1:{port}"), programs_bin)
     with deaf_api_server(tmp_path) as file:
         within(deaf, file, programs_bin)
 
@@ -266,20 +274,16 @@ def test_kubectl_through_jq_and_filters(sandbox: Sandbox, programs_bin: Path) ->
 
 def test_a_head_that_hangs_is_ended_at_the_deadline_and_on_cancel(tmp_path: Path, programs_bin: Path) -> None:
     async def work(runner: Runner, channels: Channels) -> None:
-        def kubectls() -> int:
-            names = (Path(f"/proc/{pid}/comm") for pid in descendants(os.getpid()))
-            return sum(name.exists() and name.read_text().strip() == "kubectl" for name in names)
-
         line = approved("kubectl get pods -o json", "jq .", output=Output("json"))
         with pytest.raises(TimedOut):
             await runner.run(line, timeout_s=1, max_bytes=1000)
-        assert kubectls() == 0
+        assert kubectls() == []
         task = asyncio.create_task(runner.run(line, timeout_s=60, max_bytes=1000))
-        await asyncio.to_thread(wait_until, lambda: kubectls() == 1, "kubectl runs")
+        await asyncio.to_thread(wait_until, lambda: len(kubectls()) == 1, "kubectl runs")
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert kubectls() == 0
+        assert kubectls() == []
 
     with deaf_api_server(tmp_path) as file:
         within(work, file, programs_bin)

@@ -165,7 +165,7 @@ def test_a_container_that_is_told_to_capture_sends_its_flows_to_the_server(place
 
         deployed = await call("deploy", **captured)
         assert deployed.structured.get("ready") is True, deployed.text
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             while not (taken := (await call("status")).structured["capture"]["metrics"]["kept"]):
                 place.request(5)
                 await asyncio.sleep(0.2)

@@ -24,7 +24,7 @@ from tests.sandbox.sandbox import Sandbox
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 
-WITHIN_S = 60.0
+WITHIN_S = 180.0
 NAME, SPACE = "obi-two", "obi"
 PAGES = sorted({block.path for block in marked("shell")})
 # What every `docker run` of a client's configuration has to take from the container.

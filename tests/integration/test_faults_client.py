@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from tests.faults.place import API_VERSIONS, PERL, Place, place
 from tests.faults.process import HELLO, Server, logged, server
-from tests.unit.process.processes import descendants, wait_until
+from tests.unit.process.processes import PATIENCE_S, descendants, wait_until
 
 from obi_mcp.audit_chain import verify
 
@@ -204,7 +204,7 @@ def test_a_client_that_never_reads_is_waited_for_and_keeps_nothing_alive(at: Pla
         wait_until(lambda: at.audit.exists() and len(audited(at)) >= 20, "some calls have run")
         assert running_server.process.stdin is not None
         running_server.process.stdin.close()
-        assert running_server.process.wait(20) == 0
+        assert running_server.process.wait(PATIENCE_S) == 0
     os.close(reading)
     assert verify(at.audit).good
 
@@ -243,7 +243,7 @@ def test_what_ends_the_server_ends_its_calls(at: Place, end: Callable[[Server], 
         running_server.initialize()
         begin_call(at, running_server)
         end(running_server)
-        assert running_server.process.wait(20) == code
+        assert running_server.process.wait(PATIENCE_S) == code
     assert not any("stdout" in str(message) for message in running_server.said()), (
         "what was cut off is not given as whole"
     )
@@ -261,7 +261,7 @@ def test_a_closed_standard_output_ends_the_server_and_its_calls(at: Place) -> No
         shake_hands(running_server, reading)
         begin_call(at, running_server)
         os.close(reading)
-        assert running_server.process.wait(20) == 0
+        assert running_server.process.wait(PATIENCE_S) == 0
     assert audited(at) == ["cancelled"]
 
 
@@ -277,7 +277,7 @@ def test_a_stream_that_is_closed_from_the_start(at: Place, closed: str, code: in
         input=b'{"jsonrpc":"2.0","id":1,"method":"ping"}\n' if closed != "<&-" else None,
         stdin=subprocess.DEVNULL if closed == "<&-" else None,
         capture_output=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         check=False,
     )
     assert done.returncode == code, done.stderr

@@ -160,9 +160,9 @@ def test_an_api_server_that_fails_is_told_as_it_fails_and_the_next_call_is_none_
 
 
 def test_an_api_server_that_is_down_and_comes_back(at: Place, double: ApiServer) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as held:
-        closed = f"http://127.0.0.1:{held.getsockname()[1]}"
-    write_kubeconfig(at.kubeconfig, closed)
+    held = socket.socket()  # bound, so that nobody else listens there
+    held.bind(("127.0.0.1", 0))
+    write_kubeconfig(at.kubeconfig, f"http://127.0.0.1:{held.getsockname()[1]}")
 
     async def use(call: Call) -> None:
         down = "start the cluster, or name another context|--network=host"
@@ -171,7 +171,8 @@ def test_an_api_server_that_is_down_and_comes_back(at: Place, double: ApiServer)
         write_kubeconfig(at.kubeconfig, double.address)
         assert (await call(PODS)).structured["exit_code"] == 0
 
-    on_the_road(at, use)
+    with held:
+        on_the_road(at, use)
 
 
 def proxies() -> list[int]:

@@ -40,7 +40,7 @@ def with_runner(programs: Path, use: Callable[[Runner], Awaitable[None]]) -> Non
 
 async def run(runner: Runner, *argv: str, source: AsyncIterator[bytes] | None = None) -> Completed:
     line = Approved(Decision("allow", "test", "a test", Access.READ_ONLY), (("kubectl",),), (argv,), None, Output())
-    return await runner.run(line, timeout_s=20, max_bytes=10_000, head_source=source or once(b"{}\n"))
+    return await runner.run(line, timeout_s=120, max_bytes=10_000, head_source=source or once(b"{}\n"))
 
 
 async def once(data: bytes) -> AsyncIterator[bytes]:

@@ -356,7 +356,7 @@ async def test_the_k8s_cache_comes_and_goes_with_the_agents(
         assert any(f"deployment/{FULL.name}-k8s-cache" in warning for warning in plan["warnings"]), plan["warnings"]
         await demo.done("obi_k8s_deploy", plan)
         path = f"/apis/apps/v1/namespaces/{FULL.namespace}/deployments/{FULL.name}-k8s-cache"
-        wait_until("the cache is ready", lambda: demo.get(path)["status"].get("readyReplicas") == 2, within_s=30)
+        wait_until("the cache is ready", lambda: demo.get(path)["status"].get("readyReplicas") == 2, within_s=180)
         status = await demo.asked("obi_k8s_status", namespace=FULL.namespace)
         assert [row["name"] for row in status["workloads"]] == [FULL.name], status
         await undeploy(demo)

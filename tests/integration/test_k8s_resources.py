@@ -34,7 +34,7 @@ pytestmark = [
     pytest.mark.anyio,
     pytest.mark.filterwarnings("ignore::mcp.shared.exceptions.MCPDeprecationWarning"),
 ]
-PATIENCE_S = 60.0
+PATIENCE_S = 300.0
 STREAMS = 3 * len(DEFAULT_SELECTORS)
 STATUS = "obi://k8s/current/observability/status"
 Heard = Callable[[str], Awaitable[None]]

@@ -160,8 +160,8 @@ def test_a_cancelled_plan_is_taken_back(on: On, at: Place) -> None:
         plan_id, before = await ground.plan(scenario, name), ground.state(name)
         ground.double.arm(FAILURE["hangs, executed"], f"PATCH /api/v1/namespaces/{name}/configmaps/{name}")
         running = asyncio.ensure_future(ground.carry_out(scenario, plan_id))
-        await asyncio.to_thread(ground.double.struck.wait, 20)
-        await asyncio.to_thread(wait_until, "it was written", lambda: ground.state(name) != before, within_s=10)
+        await asyncio.to_thread(ground.double.struck.wait, 120)
+        await asyncio.to_thread(wait_until, "it was written", lambda: ground.state(name) != before, within_s=120)
         while not running.done():  # whoever cancels again does not keep it from taking back
             running.cancel()
             await asyncio.wait({running}, timeout=0.2)
@@ -194,9 +194,9 @@ def test_a_server_that_is_ended_in_the_middle_takes_back_or_has_written_that_it_
         plan_id = running.answer(1)["result"]["structuredContent"]["plan_id"]
         double.arm(FAILURE["hangs, executed"], f"PATCH /api/v1/namespaces/{name}/configmaps/{name}")
         running.ask(2, "tools/call", name=scenario.tool, arguments={"plan_id": plan_id})
-        wait_until("it was written", lambda: ground.state(name) != before, within_s=20)
+        wait_until("it was written", lambda: ground.state(name) != before, within_s=120)
         running.process.send_signal(number)
-        running.process.wait(20)
+        running.process.wait(120)
     double.arm(None)
     lines, found = audited(at), verify(at.audit)
     began = [line for line in lines if line.get("outcome") == "began"]
@@ -337,7 +337,7 @@ def test_an_object_that_an_admission_refuses_takes_the_others_with_it(on: On) ->
                 wait_until,
                 "the policy holds",
                 lambda: ground.api.post("/api/v1/namespaces/default/services", probe).status == 422,
-                within_s=30,
+                within_s=180,
             )
             ground.double.arm(None)
             plan_id, before = await ground.plan(scenario, name), ground.state(name)
@@ -371,7 +371,7 @@ def test_pods_that_never_become_ready_are_named_and_taken_back(
             gone = ground.state(name) == before or await _gone_later(ground, failed.structured, name, before)
             assert gone, difference(ground.state(name), before)
             space = f"/api/v1/namespaces/{name}"
-            await asyncio.to_thread(wait_until, "it is gone", lambda: ground.api.get(space).status == 404, within_s=60)
+            await asyncio.to_thread(wait_until, "it is gone", lambda: ground.api.get(space).status == 404, within_s=300)
 
     asyncio.run(main())
 

@@ -67,7 +67,7 @@ def injected(sandbox: Sandbox, tenant: Tenant) -> Iterator[str]:
         "spec": {"logs": [{"containers": [name], "logsFile": str(logs / file)} for name, file in sources]},
     }
     tenant.kubectl("create", "-f", "-", stdin=source)
-    tenant.kubectl("wait", f"pod/{pod}", *at, "--for=condition=Ready", "--timeout=30s")
+    tenant.kubectl("wait", f"pod/{pod}", *at, "--for=condition=Ready", "--timeout=180s")
     assert "CANARY" in tenant.kubectl("logs", pod, *at, "-c", "injected")
     yield pod
     tenant.kubectl("delete", "logs.kwok.x-k8s.io", pod, *at)

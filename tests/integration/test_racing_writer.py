@@ -135,7 +135,7 @@ class Writer:
     def remove(self, kind: str) -> None:
         options = {"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0}
         self.api.request("DELETE", self.path(kind), json.dumps(options).encode())
-        wait_until(f"{kind} is gone", lambda: self.live(kind) is None, within_s=20)
+        wait_until(f"{kind} is gone", lambda: self.live(kind) is None, within_s=120)
 
     def relabel(self, kind: str) -> None:
         """Take OBI's labels from the object: it is somebody else's now."""
@@ -410,9 +410,9 @@ async def test_undo_brings_back_the_template_that_was_judged(start: Start) -> No
     async with start() as raced:
         writer = raced.writer
         writer.fresh("DaemonSet")
-        wait_until("a revision", lambda: len(revisions(writer)) == 1, within_s=20)
+        wait_until("a revision", lambda: len(revisions(writer)) == 1, within_s=120)
         assert (await raced.run(f"kubectl set image ds/{AT} obi=otel/ebpf-instrument:v0.10.0", None, None))[0] == "0"
-        wait_until("two revisions", lambda: len(revisions(writer)) == 2, within_s=20)
+        wait_until("two revisions", lambda: len(revisions(writer)) == 2, within_s=120)
 
         def poison() -> None:
             first = min(revisions(writer), key=lambda body: body["revision"])
@@ -431,9 +431,9 @@ async def test_undo_brings_back_the_template_that_was_judged(start: Start) -> No
             code, said = await raced.run(f"kubectl rollout undo ds/{AT}", None, lambda: strike("DaemonSet"))  # noqa: B023
             assert (name, code) == (name, "conflict"), said
             writer.fresh("DaemonSet")
-            wait_until("a revision", lambda: len(revisions(writer)) >= 1, within_s=20)
+            wait_until("a revision", lambda: len(revisions(writer)) >= 1, within_s=120)
             await raced.run(f"kubectl set image ds/{AT} obi=otel/ebpf-instrument:v0.10.0", None, None)
-            wait_until("two revisions", lambda: len(revisions(writer)) == 2, within_s=20)
+            wait_until("two revisions", lambda: len(revisions(writer)) == 2, within_s=120)
         writer.remove("DaemonSet")
 
 

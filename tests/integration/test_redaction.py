@@ -225,7 +225,7 @@ async def ask(environment: dict[str, str], pod: str, log: Path) -> Shown:
 
                 async with gate:
                     result = await client.call_tool(
-                        tool, {"command": line, **more}, progress_callback=hear, read_timeout_seconds=60
+                        tool, {"command": line, **more}, progress_callback=hear, read_timeout_seconds=300
                     )
                 content = "\n".join(getattr(part, "text", "") for part in result.content)
                 shown.see(f"{number} {tool}: {line}", content, dict(result.structured_content or {}), told)
@@ -236,7 +236,7 @@ async def ask(environment: dict[str, str], pod: str, log: Path) -> Shown:
             for number, (line, stdin) in enumerate([*reads(pod), *refused()]):
                 more = {} if stdin is None else {"stdin": stdin}
                 tool = "obi_helm" if line.startswith("helm") else "obi_kubectl"
-                calls.append(one(number, tool, line, {**more, "max_bytes": 1_000_000, "timeout_s": 60}))
+                calls.append(one(number, tool, line, {**more, "max_bytes": 1_000_000, "timeout_s": 300}))
                 if stdin is not None or "cmd-" in line:
                     calls.append(one(number, "obi_explain_command", line, more))
             await asyncio.gather(*calls)

@@ -55,7 +55,7 @@ READS = (
     f"get ds,cm,svc -n {SPACE} -o json",
     "get nodes -o wide",
     f"describe ds obi -n {SPACE}",
-    f"rollout status ds/obi -n {SPACE} --timeout=20s",
+    f"rollout status ds/obi -n {SPACE} --timeout=100s",
     f"top pods -n {SPACE} -l app.kubernetes.io/part-of=obi",
 )
 LOOKS = ("obi_k8s_status", "obi_k8s_logs", "obi_k8s_aggregate_metrics")
@@ -304,11 +304,11 @@ class Roles:
         rules = body["rules"]
         self.put(body, rules[:at] + rules[at + 1 :])
         try:
-            wait_until("the right is gone", lambda: not self.may(need), within_s=10)
+            wait_until("the right is gone", lambda: not self.may(need), within_s=120)
             yield
         finally:
             self.put(body, rules)
-            wait_until("the right is back", lambda: self.may(need), within_s=10)
+            wait_until("the right is back", lambda: self.may(need), within_s=120)
 
 
 def fits(need: Need, rule: dict[str, Any]) -> bool:

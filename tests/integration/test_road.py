@@ -283,7 +283,7 @@ async def test_a_first_deployment_that_is_refused_leaves_no_namespace(
 ) -> None:
     async with serve("non-destructive") as session:
         outcome = await session.kubectl("apply -f -", stdin=FIRST + REFUSED)
-    kubectl(programs_bin, sandbox, "wait", "--for=delete", "namespace/obi-system", "--timeout=30s")
+    kubectl(programs_bin, sandbox, "wait", "--for=delete", "namespace/obi-system", "--timeout=180s")
     assert outcome.is_error and outcome.code == "program_failed", outcome.text
     assert "obi-system" not in kubectl(programs_bin, sandbox, "get", "namespaces", "-o", "name")
 

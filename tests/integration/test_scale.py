@@ -179,7 +179,7 @@ async def test_every_node_without_obi_has_its_reason(serve: Serve, sandbox: Sand
         waiting = [pod for pod in pods if pod["status"].get("conditions") and "nodeName" not in pod["spec"]]
         return (len(placed), len(waiting)) == (2, 1)
 
-    wait_until("two pods run, and one cannot be placed", settled, within_s=60)
+    wait_until("two pods run, and one cannot be placed", settled, within_s=300)
     async with serve(**TOOLSETS) as session:
         seen, text, _ = await ask(session, "obi_k8s_status", namespace="obi")
         verified, verdict, _ = await ask(session, "obi_k8s_verify_deployment", namespace="obi")
@@ -208,7 +208,7 @@ async def test_what_the_controller_may_not_make_is_the_reason(serve: Serve, sand
         body = sandbox.api.get("/api/v1/namespaces/monitoring/resourcequotas/none").require("the quota")
         return bool(body.get("status", {}).get("hard"))
 
-    wait_until("the quota is in force", counted, within_s=30)
+    wait_until("the quota is in force", counted, within_s=180)
     body = daemonset("picky", selector={"quota": "yes"}, cpu="1")
     sandbox.api.post("/apis/apps/v1/namespaces/monitoring/daemonsets", body).require("a DaemonSet")
     settings = {**TOOLSETS, "OBI_MCP_SCOPE__INSTRUMENTED_NAMESPACES": '["monitoring"]'}

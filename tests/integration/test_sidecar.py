@@ -69,7 +69,7 @@ def as_it_was(sandbox: Sandbox) -> Iterator[dict[str, dict[str, Any]]]:
             alive = sandbox.api.pods(SPACE, f"app={name}")
             return len(alive) == count and all(map(pod_ready, alive))
 
-        wait_until(f"{name} is as it was", settled, within_s=60)
+        wait_until(f"{name} is as it was", settled, within_s=300)
 
 
 async def planned(session: Session, tool: str, **arguments: Any) -> dict[str, Any]:

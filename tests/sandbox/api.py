@@ -14,8 +14,10 @@ from urllib.parse import quote, urlsplit
 
 from tests.sandbox.instance import SandboxError
 
-TIMEOUT_S = 10.0
+TIMEOUT_S = 60.0
 _POLL_S = 0.02
+# Everything that the API server knows, as kubectl asks for it.
+_DISCOVERY = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +49,14 @@ class Api:
     def post(self, path: str, document: dict[str, Any]) -> Answer:
         return self.request("POST", path, json.dumps(document).encode(), "application/json")
 
-    def request(self, verb: str, path: str, body: bytes | None = None, kind: str = "application/json") -> Answer:
+    def request(
+        self,
+        verb: str,
+        path: str,
+        body: bytes | None = None,
+        kind: str = "application/json",
+        accept: str = "application/json",
+    ) -> Answer:
         """One request. Raises: OSError or http.client.HTTPException where nothing answers."""
         place = urlsplit(self.server)
         context = ssl.create_default_context(cafile=str(self.authority))
@@ -59,7 +68,7 @@ class Api:
                 verb,
                 path,
                 body,
-                {"Authorization": f"Bearer {self.token}", "Accept": "application/json", "Content-Type": kind},
+                {"Authorization": f"Bearer {self.token}", "Accept": accept, "Content-Type": kind},
             )
             answer = connection.getresponse()
             text = answer.read().decode(errors="replace")
@@ -74,6 +83,19 @@ class Api:
             return self.get("/readyz").status == 200
         except (OSError, http.client.HTTPException):
             return False
+
+    def serves(self, group: str, version: str, *plurals: str) -> bool:
+        """Whether these kinds can be listed, and kubectl finds them: that follows their definition by and by."""
+        if not all(self.get(f"/apis/{group}/{version}/{plural}").status == 200 for plural in plurals):
+            return False
+        known = self.request("GET", "/apis", accept=_DISCOVERY).require("ask what is served")["items"]
+        found = {
+            (one["metadata"]["name"], in_version["version"], kind["resource"])
+            for one in known
+            for in_version in one["versions"]
+            for kind in in_version.get("resources", ())
+        }
+        return found >= {(group, version, plural) for plural in plurals}
 
     def node_ready(self, name: str) -> bool:
         answer = self.get(f"/api/v1/nodes/{name}")

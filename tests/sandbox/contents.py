@@ -91,8 +91,13 @@ def apply(instance: Instance, programs: Programs, filled: Mapping[str, str], *na
 
 def wait_until_defined(api: Api) -> None:
     """Wait until the API server serves what definitions.yaml defines."""
-    paths = (f"{_METRICS}/nodes", f"{_METRICS}/pods", "/apis/kwok.x-k8s.io/v1alpha1/clusterlogs")
-    wait_until("the definitions are served", lambda: all(api.get(path).status == 200 for path in paths), within_s=30)
+
+    def served() -> bool:
+        return api.serves("metrics.k8s.io", "v1beta1", "nodes", "pods") and api.serves(
+            "kwok.x-k8s.io", "v1alpha1", "logs", "clusterlogs"
+        )
+
+    wait_until("the definitions are served", served, within_s=180)
 
 
 def publish_usage(api: Api) -> None:

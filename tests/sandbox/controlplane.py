@@ -13,7 +13,7 @@ from tests.sandbox.daemon import Daemon
 from tests.sandbox.instance import Instance, SandboxError
 from tests.sandbox.programs import Programs
 
-READY_WITHIN_S = 90.0
+READY_WITHIN_S = 300.0
 REAL_NODE = "real-0"
 # The defaults make a fresh cluster wait for its service accounts.
 _UNHURRIED = ("--kube-api-qps=1000", "--kube-api-burst=1000", "--leader-elect=false")

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tests.sandbox import cgroup
 from tests.sandbox.instance import Instance, SandboxError
 
 NSENTER = "/usr/bin/nsenter"
 NETNS_DIRECTORY = Path("/run/netns")
-STOP_DEADLINE_S = 5.0
+STOP_DEADLINE_S = 60.0
 INOTIFY = Path("/proc/sys/fs/inotify/max_user_instances")
 LOG_LINES = 8
 _POLL_S = 0.01
@@ -165,9 +166,9 @@ def _in_netns(names: Iterable[str]) -> set[int]:
 def _in_cgroups(roots: Iterable[Path]) -> set[int]:
     found: set[int] = set()
     for root in roots:
-        for listing in root.rglob("cgroup.procs"):
+        for folder in (root, *cgroup.below(root)):
             try:
-                found.update(int(line) for line in listing.read_text().split())
+                found.update(int(line) for line in (folder / "cgroup.procs").read_text().split())
             except OSError:  # the cgroup has gone meanwhile
                 continue
     return found

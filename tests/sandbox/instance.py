@@ -99,7 +99,10 @@ class Instance:
     def save(self) -> None:
         """Record the instance; what is not recorded cannot be stopped by another process."""
         record = asdict(self) | {"state": str(self.state)}
-        (self.state / _RECORD).write_text(json.dumps(record), encoding="utf-8")
+        # Whole or not at all: whoever looks for other instances reads it.
+        begun = self.state / f"{_RECORD}.begun"
+        begun.write_text(json.dumps(record), encoding="utf-8")
+        begun.replace(self.state / _RECORD)
 
 
 def host_link(index: int) -> str:
@@ -130,10 +133,10 @@ def state_of(name: str) -> Path:
 
 def load(name: str) -> Instance | None:
     """The recorded instance, or None where nothing is recorded."""
-    record = state_of(name) / _RECORD
-    if not record.exists():
+    try:
+        fields = json.loads((state_of(name) / _RECORD).read_text(encoding="utf-8"))
+    except FileNotFoundError:  # or taken down at this moment
         return None
-    fields = json.loads(record.read_text(encoding="utf-8"))
     return Instance(**(fields | {"state": Path(fields["state"]), "ports": Ports(**fields["ports"])}))
 
 

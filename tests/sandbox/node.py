@@ -7,18 +7,18 @@ import os
 import string
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.sandbox import cgroup, daemon, network
 from tests.sandbox.api import wait_until
 from tests.sandbox.controlplane import REAL_NODE, node_kubeconfig
 from tests.sandbox.daemon import Daemon
-from tests.sandbox.instance import Instance, SandboxError, machine_lock
+from tests.sandbox.instance import Instance, SandboxError, machine_lock, recorded, state_of
 from tests.sandbox.programs import Programs
 
 LABEL = "sandbox.test/real=true"
-STARTED_WITHIN_S = 30.0
+STARTED_WITHIN_S = 180.0
 _CONFIG = Path(__file__).resolve().parent / "config"
 # The kubelet overwrites these for the whole machine when it starts.
 _SYSCTLS = tuple(Path("/proc/sys") / name for name in ("vm/overcommit_memory", "kernel/panic", "kernel/panic_on_oops"))
@@ -76,12 +76,26 @@ def start_kubelet(instance: Instance, programs: Programs, runtime: Daemon) -> Da
 def kept_sysctls(instance: Instance) -> Iterator[None]:
     """Put back what a kubelet that starts meanwhile overwrites; one instance at a time."""
     with machine_lock("sysctl"):
-        saved = {str(path): path.read_text() for path in _SYSCTLS}
-        (instance.state / _SAVED).write_text(json.dumps(saved), encoding="utf-8")
+        (instance.state / _SAVED).write_text(json.dumps(_as_before()), encoding="utf-8")
         try:
             yield
         finally:
             restore_sysctls(instance)
+
+
+def sysctls() -> dict[str, str]:
+    """What the kubelet overwrites, by the path, as it is while no kubelet starts."""
+    with machine_lock("sysctl"):
+        return {str(path): path.read_text() for path in _SYSCTLS}
+
+
+def _as_before() -> dict[str, str]:
+    """The values before any kubelet: those that a start noted which was cut off meanwhile, else those of now."""
+    for other in recorded():
+        with suppress(FileNotFoundError, ValueError):
+            noted: dict[str, str] = json.loads((state_of(other) / _SAVED).read_text(encoding="utf-8"))
+            return noted
+    return {str(path): path.read_text() for path in _SYSCTLS}
 
 
 def restore_sysctls(instance: Instance) -> None:
@@ -92,7 +106,7 @@ def restore_sysctls(instance: Instance) -> None:
     for path, value in json.loads(record.read_text(encoding="utf-8")).items():
         if Path(path).read_text() != value:
             Path(path).write_text(value)
-    record.unlink()
+    record.unlink(missing_ok=True)
 
 
 def name_image(instance: Instance, programs: Programs, reference: str, other: str) -> None:

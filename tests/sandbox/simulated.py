@@ -55,7 +55,10 @@ def start_replay(instance: Instance, default: Path, others: Mapping[str, str] | 
         return "listening" in instance.log("replay").read_text(encoding="utf-8")
 
     wait_until(
-        "recorded metrics are replayed", listening, within_s=30, check=lambda: daemon.require_alive(instance, [started])
+        "recorded metrics are replayed",
+        listening,
+        within_s=180,
+        check=lambda: daemon.require_alive(instance, [started]),
     )
     return started
 

@@ -25,8 +25,8 @@ from tests.sandbox.instance import (
 from tests.sandbox.programs import Programs
 from tests.sandbox.timeline import Timeline
 
-RUNNING_WITHIN_S = 60.0
-EACH_NODE_S = 0.2
+RUNNING_WITHIN_S = 300.0
+EACH_NODE_S = 1.0
 """How much longer it may take for each simulated node: all of them want their pods at once."""
 
 

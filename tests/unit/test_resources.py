@@ -65,7 +65,7 @@ def with_client(
 
     async def run() -> None:
         server = ObiServer(made)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(120):
             async with Client(server, mode=mode, message_handler=handler) as client:
                 await use(client)
             if after is not None:

@@ -39,7 +39,7 @@ def with_server(
             cwd=tmp_path,
         )
         with (tmp_path / "log").open("w") as log:
-            async with asyncio.timeout(60), Client(stdio_client(parameters, log), mode=mode) as client:
+            async with asyncio.timeout(300), Client(stdio_client(parameters, log), mode=mode) as client:
                 await use(client)
 
     asyncio.run(run())
@@ -144,11 +144,11 @@ def test_a_stopped_server_prints_the_head_and_gives_the_log_back(number: signal.
     with server(tmp_path) as first:
         assert ask(first, "initialize", HELLO)["result"]["serverInfo"]["name"] == "obi-mcp"
         with server(tmp_path) as second:
-            assert second.wait(60) == 1
+            assert second.wait(300) == 1
             assert second.stderr is not None
             assert "is held by another server" in second.stderr.read().decode()
         first.send_signal(number)
-        assert first.wait(30) == 0
+        assert first.wait(300) == 0
         assert first.stderr is not None
         assert first.stdout is not None
         assert first.stdout.read() == b""
@@ -170,7 +170,7 @@ def test_a_wrong_configuration_stops_the_start(
     what: str, flags: list[str], more: dict[str, str], said: str, tmp_path: Path
 ) -> None:
     with server(tmp_path, *flags, **more) as made:
-        assert made.wait(60) == 2
+        assert made.wait(300) == 2
         assert made.stderr is not None
         text = made.stderr.read().decode()
         assert said in text

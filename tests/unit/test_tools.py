@@ -146,7 +146,7 @@ def test_the_list_of_the_default_toolsets_stays_small(mode: str) -> None:
 
     async def run() -> None:
         server = ObiServer(services(RecordedRoad(), FULL))
-        async with asyncio.timeout(20), Client(server, mode=mode) as client:
+        async with asyncio.timeout(120), Client(server, mode=mode) as client:
             listed = await client.list_tools()
         names = {tool.name for tool in listed.tools}
         assert {"obi_kubectl", "obi_get_status", "obi_k8s_deploy", "obi_k8s_undeploy"} <= names

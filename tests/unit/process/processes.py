@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from pathlib import Path
 
-PATIENCE_S = 20.0
+PATIENCE_S = 120.0
+"""Generous: it costs nothing where a condition comes, and a machine may be slow."""
 
 
 def alive(pid: int) -> bool:
@@ -23,8 +26,8 @@ def state(pid: int) -> str:
         return ""
 
 
-def descendants(pid: int) -> set[int]:
-    """Every process below, zombies too."""
+def descendants(pid: int, *, beside: AbstractSet[int] = frozenset()) -> set[int]:
+    """Every process below, zombies too, but for those of ``beside`` and what is below these."""
     parents: dict[int, list[int]] = {}
     for entry in os.listdir("/proc"):
         if entry.isdigit():
@@ -36,7 +39,7 @@ def descendants(pid: int) -> set[int]:
     found: set[int] = set()
     waiting = [pid]
     while waiting:
-        children = parents.get(waiting.pop(), [])
+        children = [child for child in parents.get(waiting.pop(), []) if child not in beside]
         found.update(children)
         waiting += children
     return found
@@ -45,6 +48,26 @@ def descendants(pid: int) -> set[int]:
 def descriptors() -> int:
     """How many this process has open."""
     return len(os.listdir("/proc/self/fd"))
+
+
+@contextmanager
+def no_process_left() -> Iterator[None]:
+    """Afterwards there is no process below this one that was not there before.
+
+    What is below those that were there may change: a sandbox starts and ends containers at any time.
+    """
+    known = descendants(os.getpid())
+    yield
+    wait_until(lambda: not descendants(os.getpid(), beside=known), "no process is left")
+
+
+@contextmanager
+def nothing_left() -> Iterator[None]:
+    """The same for processes, and for descriptors: a server of the test closes one a moment after its client has."""
+    before = descriptors()
+    with no_process_left():
+        yield
+    wait_until(lambda: descriptors() <= before, "no descriptor is left")
 
 
 def wait_until(condition: Callable[[], bool], what: str) -> None:

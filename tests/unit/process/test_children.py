@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pytest
-from tests.unit.process.processes import alive, descendants, descriptors, wait_until
+from tests.unit.process.processes import alive, descendants, nothing_left, wait_until
 
 from obi_mcp.errors import ProgramFailed
 from obi_mcp.process.children import Child, Children, Ended, Launch, Rules, settled
@@ -38,7 +38,6 @@ def python(script: str, *, rules: Rules | None = None, sockets: bool = True) -> 
 def within(work: Callable[[Children], Awaitable[None]], children: Children | None = None) -> None:
     """Runs ``work`` with children of its own; afterwards no process and no descriptor may be left."""
     asyncio.run(asyncio.sleep(0))  # whatever the first loop of a process opens for good
-    before = descriptors(), descendants(os.getpid())
 
     async def main() -> None:
         made = children or Children()
@@ -47,8 +46,8 @@ def within(work: Callable[[Children], Awaitable[None]], children: Children | Non
         finally:
             await made.close()
 
-    asyncio.run(main())
-    assert (descriptors(), descendants(os.getpid())) == before
+    with nothing_left():
+        asyncio.run(main())
 
 
 async def run(children: Children, launch: Launch, stdin: bytes = b"") -> tuple[bytes, Ended]:

@@ -57,7 +57,7 @@ def tried(home: Path, *codes: str, flags: tuple[str, ...] = (), **variables: str
         cwd=home,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stderr

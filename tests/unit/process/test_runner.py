@@ -13,12 +13,13 @@ from typing import Any
 
 import pytest
 from tests.faults.place import PERL
-from tests.unit.process.processes import descendants, descriptors, wait_until
+from tests.unit.process.processes import descendants, nothing_left, wait_until
 
 from obi_mcp.config import Limits, Settings
 from obi_mcp.errors import Busy, ProgramFailed, ProgramMissing
 from obi_mcp.policy.model import Access, Approved, Decision, Output
 from obi_mcp.process import sandbox
+from obi_mcp.process.launcher import SPARES
 from obi_mcp.process.runner import Completed, Runner, TimedOut
 from obi_mcp.redact import Redactor
 
@@ -54,7 +55,6 @@ def within(work: Callable[[Runner], Awaitable[None]], limits: Limits | None = No
     """Runs ``work`` with a runner, whose programs come from ``path`` first; afterwards nothing may be left."""
     environ = {**NO_KUBECONFIG, "PATH": f"{path}:{NO_KUBECONFIG['PATH']}" if path else NO_KUBECONFIG["PATH"]}
     asyncio.run(asyncio.sleep(0))
-    before = descriptors(), descendants(os.getpid())
     place = tempfile.mkdtemp(dir="/tmp")
 
     async def main() -> None:
@@ -65,9 +65,9 @@ def within(work: Callable[[Runner], Awaitable[None]], limits: Limits | None = No
         finally:
             await runner.close()
 
-    asyncio.run(main())
-    os.rmdir(place)
-    assert (descriptors(), descendants(os.getpid())) == before
+    with nothing_left():
+        asyncio.run(main())
+        os.rmdir(place)
 
 
 async def run(
@@ -269,8 +269,14 @@ def test_the_deadline_ends_everything_and_keeps_what_had_come() -> None:
 @pytest.mark.parametrize("filters", [(), ("grep x",), ("sort", "uniq", "head -n 3")])
 def test_cancelled_it_leaves_nothing(filters: tuple[str, ...]) -> None:
     async def work(runner: Runner) -> None:
-        await run(runner, approved("wc -l"), b"")  # the launcher and its spares are there
-        idle = descendants(os.getpid())
+        others = descendants(os.getpid())
+        await run(runner, approved("wc -l"), b"")
+
+        def idle() -> bool:
+            """The launcher and its spares are there, and nothing else."""
+            return len(descendants(os.getpid(), beside=others)) == 1 + SPARES
+
+        await asyncio.to_thread(wait_until, idle, "the spares are there")
         for source in (silent(), endless(b"x\n")):
             task = asyncio.create_task(
                 runner.run(approved(*filters), timeout_s=60, max_bytes=10**9, head_source=source)
@@ -281,7 +287,7 @@ def test_cancelled_it_leaves_nothing(filters: tuple[str, ...]) -> None:
             with pytest.raises(asyncio.CancelledError):
                 await task
             assert _named(filters) == 0
-        await asyncio.to_thread(wait_until, lambda: len(descendants(os.getpid())) == len(idle), "only spares are left")
+        await asyncio.to_thread(wait_until, idle, "only spares are left")
 
     within(work)
 

@@ -346,7 +346,7 @@ def test_the_answer_says_what_was_called_otherwise() -> None:
 def test_a_client_calls_by_the_old_name(mode: str) -> None:
     async def run() -> None:
         server = ObiServer(services(RecordedRoad(), EVERYTHING))
-        async with asyncio.timeout(20), Client(server, mode=mode) as client:
+        async with asyncio.timeout(120), Client(server, mode=mode) as client:
             assert "obi_docker_compose" not in {tool.name for tool in (await client.list_tools()).tools}
             result = await client.call_tool("obi_docker_compose", {"targetPort": 8080})
             assert result.structured_content is not None
