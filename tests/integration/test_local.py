@@ -27,7 +27,7 @@ pytestmark = [
     pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces and eBPF need root"),
 ]
 
-WITHIN_S = 15.0
+WITHIN_S = 120.0
 
 
 @pytest.fixture(scope="session")
@@ -231,7 +231,7 @@ def test_an_agent_whose_keeper_was_killed_is_known_and_can_be_ended(host: LocalH
 
 
 def test_a_pid_that_became_anothers_is_not_signalled(host: LocalHost) -> None:
-    other = subprocess.Popen(["sleep", "60"])
+    other = subprocess.Popen(["sleep", "infinity"])
     try:
         asyncio.run(_asked_to_stop(host, other.pid))
         assert other.poll() is None
