@@ -91,7 +91,10 @@ SETTINGS = (
     ),
     Setting("scope.contexts", "Kubeconfig contexts that a caller may name; empty: the current one only."),
     Setting("scope.endpoints", "Hosts, besides in-cluster ones, that OBI may be told to send telemetry to."),
-    Setting("scope.instrumented_namespaces", "Namespaces whose workload status may be read because OBI watches them."),
+    Setting(
+        "scope.instrumented_namespaces",
+        "Namespaces that OBI watches: workload status may be read there, and a Deployment may get OBI as a sidecar.",
+    ),
     Setting("scope.allowed_secrets", "Names of secrets that OBI's pods may refer to."),
     Setting("scope.allow_privileged", "Whether the DaemonSet may be `privileged: true`."),
     Setting("scope.charts_trusted", "Charts that may use `lookup`, random functions or `crds/`."),
