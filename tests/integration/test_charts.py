@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import yaml
 
+from obi_mcp.policy.chart_files import write_chart
+from obi_mcp.policy.chart_guard import SAID, guarded
+from obi_mcp.policy.chart_scan import scan_files
 from obi_mcp.policy.documents import documents_of
 from obi_mcp.policy.manifest.findings import Mode
 from obi_mcp.policy.manifest.judge import ENVIRONMENT_FILE, SCHEMA_FILES, ManifestPolicy
@@ -24,6 +27,7 @@ from obi_mcp.policy.values import canonical_values, merge_values, read_values
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "image" / "chart" / "obi"
 CASES = ROOT / "tests" / "cases" / "charts"
+COMPUTED: list[dict[str, Any]] = yaml.safe_load((CASES / "computed.yaml").read_text("utf-8"))
 VALUES: list[dict[str, Any]] = yaml.safe_load((CASES / "values.yaml").read_text("utf-8"))
 
 pytestmark = pytest.mark.integration
@@ -141,6 +145,21 @@ def test_helm_decodes_values_as_we_do(case: dict[str, Any], helm: Helm) -> None:
         return
     assert done.returncode == 0, done.stderr.decode()
     assert json.loads(yaml.safe_load(done.stdout)["data"]["values"]) == case["gives"]
+
+
+@pytest.mark.parametrize("case", COMPUTED, ids=lambda case: case["name"])
+def test_what_a_chart_runs_as_a_template_calls_nothing_that_is_refused(
+    case: dict[str, Any], helm: Helm, tmp_path: Path
+) -> None:
+    whole = {"Chart.yaml": "{apiVersion: v2, name: obi, version: 0.1.0}", **case.get("files", {})}
+    whole["templates/x.yaml"] = f"text: |\n  {case['template']}\n"
+    files = guarded({name: text.encode() for name, text in whole.items()})
+    assert not list(scan_files(files))
+    write_chart(files, tmp_path / "obi")
+    done = helm("template", "obi", str(tmp_path / "obi"))
+    assert (SAID in done.stderr.decode()) is ("gives" not in case), done.stdout.decode() + done.stderr.decode()
+    if "gives" in case:
+        assert yaml.safe_load(done.stdout)["text"].strip() == case["gives"]
 
 
 def test_canonical_values_are_the_callers_values_to_helm(helm: Helm) -> None:

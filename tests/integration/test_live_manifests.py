@@ -313,10 +313,10 @@ JOB = (
     "{helm.sh/hook: pre-upgrade}}\n"
     "spec: {template: {spec: {restartPolicy: Never, containers: [{name: a, image: a}]}}}\n"
 )
-LOOKUP = (
-    "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: obi-x, labels: {app: obi}}\n"
-    'data: {a.yml: "log_level: {{ (lookup "v1" "ConfigMap" "obi" "shop-settings").data.token }}"}\n'
-)
+CONFIG = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: obi-x, labels: {app: obi}}\ndata: {a.yml: 'level: %s'}\n"
+LOOKUP = CONFIG % '{{ (lookup "v1" "ConfigMap" "obi" "shop-settings").data.token }}'
+TEXT = '"(loo" "kup `v1` `ConfigMap` `obi` `shop-settings`).data.token }}"'
+COMPUTED = CONFIG % f"{{{{ $o := toJson dict | trunc 1 }}}}{{{{ tpl (print $o $o {TEXT}) . }}}}"
 DEFINITION = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: obis.x.io}\n"
 
 
@@ -326,6 +326,7 @@ DEFINITION = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinitio
         {"templates/a.yaml": SECRET},
         {"templates/a.yaml": JOB},
         {"templates/a.yaml": LOOKUP},
+        {"templates/a.yaml": COMPUTED},
         {"templates/_helpers.tpl": '{{ define "x" }}{{ lookup "v1" "Secret" "" "" }}{{ end }}'},
         {"crds/a.yaml": DEFINITION},
         {
@@ -333,7 +334,15 @@ DEFINITION = "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinitio
             "charts/deeper/crds/a.yaml": "a: 1",
         },
     ],
-    ids=["a Secret", "a hook", "lookup", "lookup in a helper", "definitions", "definitions further down"],
+    ids=[
+        "a Secret",
+        "a hook",
+        "lookup",
+        "computed lookup",
+        "lookup in a helper",
+        "definitions",
+        "definitions further down",
+    ],
 )
 async def test_what_a_sub_chart_brings_is_refused(
     serve: Serve, standing: Standing, tmp_path: Path, files: dict[str, str]

@@ -45,7 +45,6 @@ from obi_mcp.toolsets.kubernetes.planned import plan_or_carry_out
 from obi_mcp.toolsets.predecessor import translate
 
 EVIL = b'x: {{ lookup "v1" "Secret" "kube-system" "" | toJson }}\n'
-TPL = "{{ tpl .Values.x . }}"
 CHART = b"apiVersion: v2\nname: obi\nversion: 1.0.0\n"
 
 # --- a repository operator who is not to be trusted: the archive ---
@@ -128,33 +127,6 @@ def test_a_packaged_chart_inside_is_given_to_helm_as_files(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("files", "rule"),
     [
-        ({"templates/a.yaml": '{{ tpl (b64dec "e3sgbG9va3VwIH19") . }}'}, "chart.b64dec"),
-        ({"templates/a.yaml": '{{ tpl ("\\"\\\\u007b\\"" | fromJson) . }}'}, "chart.fromJson"),
-        ({"templates/a.yaml": '{{ $x := b32dec "PN5Q====" }}', "templates/b.yaml": "{{ tpl .x . }}"}, "chart.b32dec"),
-        ({"templates/a.yaml": "{{ tpl .x . }}", "charts/in/templates/b.yaml": '{{ b64dec "eA==" }}'}, "chart.b64dec"),
-        ({"charts/in/templates/b.yaml": "{{ tpl .x . }}", "templates/a.yaml": '{{ b64dec "eA==" }}'}, "chart.b64dec"),
-        ({"templates/a.yaml": '{{ tpl ((index . "Files").Get "x") . }}', "x": "{{ lookup }}"}, "chart.lookup"),
-        ({"templates/a.yaml": '{{ b64dec "eA==" }}'}, None),
-        ({"templates/a.yaml": TPL, "values.yaml": 'x: "\\x7b\\x7b lookup \\x7d\\x7d"'}, "chart.lookup"),
-        ({"templates/a.yaml": TPL, "values.yaml": '? "\\u007b{ lookup }}"\n: x'}, "chart.lookup"),
-        ({"templates/a.yaml": TPL, "values.yaml": 'x: "{\\\n  { lookup }}"'}, "chart.lookup"),
-        ({"templates/a.yaml": TPL, "values.yaml": 'a: "{"\nb: "{ lookup }}"'}, "chart.data"),
-        ({"templates/a.yaml": TPL, "values.yaml": 'a: "{ { lookup } }"'}, "chart.data"),
-        ({"templates/a.yaml": TPL, "values.yaml": "a: 1\na: 2"}, "chart.data"),
-        ({"templates/a.yaml": TPL, "values.yaml": "a: &a {b: '{{ .Release.Name }}', c: '{}'}\nd: *a"}, None),
-        ({"templates/a.yaml": TPL, "Chart.yaml": 'description: "{{ lookup }}"'}, "chart.lookup"),
-        ({"charts/in/templates/a.yaml": TPL, "charts/in/Chart.yaml": 'home: "\\x7b{ now }}"'}, "chart.now"),
-        ({"templates/a.yaml": TPL, "charts/in/values.yaml": 'a: "{{ now }}"'}, "chart.now"),
-        ({"templates/a.yaml": '{{ tpl (print "{" "{ look" "up }}") . }}'}, "chart.half"),
-        ({"templates/a.yaml": "{{ tpl (print `{ ` .x) . }}"}, "chart.half"),
-        ({"templates/a.yaml": '{{ tpl (printf "%[1]c%c" 123 123) . }}'}, "chart.half"),
-        ({"templates/a.yaml": '{{ printf "{" }}{{ "%c" }}'}, None),
-        ({"templates/a.yaml": '{{ tpl .x . }}{{ default "{}" .y | printf "%s-%d" }}'}, None),
-        (
-            {"templates/a.yaml": '{{ tpl ((index . (print "Fi" "les")).Get "x") . }}', "x": "{{ lookup }}"},
-            "chart.lookup",
-        ),
-        ({"templates/a.yaml": "# tpl\n{{ fromJson .x }}", "README.md": "{{ now }}"}, None),
         ({"templates/{{ lookup `v1` }}.yaml": "{{ tpl .Template.Name . }}"}, "chart.name"),
         ({"values.schema.json": '{"$ref": "http://169.254.169.254/"}'}, "chart.schema"),
         ({"values.schema.json": '{"$schema": "http://169.254.169.254/"}'}, "chart.schema"),

@@ -17,6 +17,8 @@ from obi_mcp.enforcer.failures import raise_for_failure
 from obi_mcp.enforcer.written import unmet
 from obi_mcp.errors import ProgramFailed
 from obi_mcp.policy.chart import Chart
+from obi_mcp.policy.chart_guard import SAID
+from obi_mcp.policy.chart_scan import WAY_OUT
 from obi_mcp.policy.documents import canonical
 from obi_mcp.policy.manifest.change import leaves_nothing
 from obi_mcp.policy.model import Access, Check, Document, Output, Place, ReleaseSpec, RenderSpec, Resource
@@ -97,9 +99,11 @@ async def prove_render(case: Case, check: Check, spec: RenderSpec) -> Proved:
     heads = (command.argv(),)
     if spec.verb not in _RENDERING:
         return Proved(passed(check, f"chart {chart.name} {chart.version} of the chart store"), heads=heads)
-    if spec.verb == "upgrade" and (refused := await _refuse_stored_values(case, check, spec)):
-        return refused
-    release, text = await _rendered(case, command, spec, chart)
+    refused = await _refuse_stored_values(case, check, spec) if spec.verb == "upgrade" else None
+    rendered = refused or await _rendered(case, check, command, spec, chart)
+    if isinstance(rendered, Proved):
+        return rendered
+    release, text = rendered
     case.release.after = release
     proved = await _judge(case, check, spec, release)
     if not proved.result.passed:
@@ -177,8 +181,11 @@ async def _read(case: Case, argv: tuple[str, ...]) -> bytes | None:
     raise _failure(argv, completed)
 
 
-async def _rendered(case: Case, command: Command, spec: RenderSpec, chart: Chart) -> tuple[Release, bytes]:
-    """helm's own rendering as the release it would be: of ``helm template``, or of the verb's server-side dry run."""
+async def _rendered(
+    case: Case, check: Check, command: Command, spec: RenderSpec, chart: Chart
+) -> tuple[Release, bytes] | Proved:
+    """helm's own rendering as the release it would be: of ``helm template``, or of the verb's server-side dry run;
+    the refusal where the chart's guard has ended it. Raises: ProgramFailed."""
     derived = command
     if spec.verb != "template":
         flags = tuple(flag for flag in command.flags if flag.name not in _RENDER_DROPS)
@@ -187,6 +194,9 @@ async def _rendered(case: Case, command: Command, spec: RenderSpec, chart: Chart
     approved = case.policy.derive(case.decision, derived.argv(), stdin=stdin, output=Output(head="raw"))
     completed = await case.run_own(approved)
     if completed.exit_code != 0:
+        if SAID.encode() in completed.stderr:
+            reason = f"chart {chart.name} runs a text as a template that calls what no template may, such as lookup"
+            return Proved(failed(check, reason, WAY_OUT))
         raise_for_failure(completed, case.head)
         raise _failure(derived.argv(), completed)
     try:

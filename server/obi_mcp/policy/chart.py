@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from obi_mcp.errors import InvalidDocument
 from obi_mcp.policy.chart_files import digest_of, read_chart, write_chart
+from obi_mcp.policy.chart_guard import guarded
 from obi_mcp.policy.chart_index import IndexEntry
 from obi_mcp.policy.chart_remote import MAX_ARCHIVE_BYTES, RemoteChart, refused_address
 from obi_mcp.policy.chart_scan import scan_files
@@ -89,16 +90,20 @@ class ChartStore:
             return False
 
     def pin(self, chart: Chart, folder: Path) -> Chart:
-        """A copy of the chart in a private folder, which nobody changes while it is judged and used.
+        """A copy of the chart in a private folder, which nobody changes while it is judged and used, and in which the
+        text that it runs as a template is guarded. Its digest is that of the copy.
 
-        Raises: ValueError where the chart is no longer the one that was resolved; OSError.
+        Raises: ValueError where the chart is no longer the one that was resolved, or cannot be guarded; OSError.
         """
         if chart.path.is_file():
             _archive(chart.path)
-        pinned = replace(chart, path=folder / "chart" / chart.name)
-        write_chart(read_chart(chart.path), pinned.path)
-        if not self.unchanged(pinned):
+        files = read_chart(chart.path)
+        if digest_of(files) != chart.digest:
             raise ValueError(f"the chart {chart.name} changed while it was read; try again")
+        if chart.name not in self._scope.charts_trusted:
+            files = guarded(files)
+        pinned = replace(chart, path=folder / "chart" / chart.name, digest=digest_of(files))
+        write_chart(files, pinned.path)
         return pinned
 
     def fetched(self, remote: RemoteChart, archive: Path, entry: IndexEntry | None = None) -> Chart:

@@ -15,6 +15,7 @@ import yaml
 
 from obi_mcp.policy.chart import Chart, ChartStore
 from obi_mcp.policy.chart_files import digest_of, read_archive, read_chart
+from obi_mcp.policy.chart_guard import SAID, guarded
 from obi_mcp.policy.chart_index import IndexEntry, read_entry
 from obi_mcp.policy.chart_remote import RemoteChart
 from obi_mcp.policy.scope import Scope
@@ -317,6 +318,52 @@ def test_a_pinned_chart_is_a_copy_that_its_source_cannot_change(tmp_path: Path) 
     assert store.unchanged(pinned) and not store.unchanged(chart)
     with pytest.raises(ValueError, match="changed while it was read"):
         store.pin(chart, private)
+
+
+GUARDED = {
+    "templates/a.yaml": ("{{ tpl .x . }}{{ tpl (tpl .y .) . }}", 3),
+    "templates/b/c": ('{{/* tpl */}}{{ "tpl" }}{{ .tpl }}{{ $tpl }} tpl', 0),
+    "charts/in/templates/a.txt": ("{{- tpl\n(.a).b $ -}}", 1),
+    "charts/in/charts/on/templates/_a.tpl": ("{{ $ | tpl `}}` }}", 1),
+    "files/templates/a": ("{{ tpl .x . }}", 0),
+    "values.yaml": ("{{ tpl .x . }}", 0),
+}
+
+
+def test_every_text_that_a_template_runs_is_guarded_in_the_copy(tmp_path: Path) -> None:
+    top = write_chart(tmp_path / "store", **{name: text for name, (text, _) in GUARDED.items()})
+    for store, guards in ((Scope(), 1), (Scope(charts_trusted=("obi",)), 0)):
+        charts = ChartStore([tmp_path / "store"], store)
+        pinned = charts.pin(resolved(charts, "obi"), tmp_path / str(guards))
+        for name, (text, calls) in GUARDED.items():
+            copied = (pinned.path / name).read_text("utf-8")
+            assert copied.count(SAID) == calls * guards, name
+            assert (copied == text) is (calls * guards == 0)
+        assert charts.unchanged(pinned)
+    assert (top / "templates/a.yaml").read_text("utf-8") == GUARDED["templates/a.yaml"][0]
+
+
+UNREADABLE = [
+    "{{ tpl }}",
+    "{{ tpl (a }}",
+    "{{ tpl 'a' . }}",
+    '{{ tpl "a"b . }}',
+    "{{ tpl",
+    "{{ tpl (a",
+    "{{ .x | tpl | a }}",
+]
+
+
+@pytest.mark.parametrize("text", UNREADABLE)
+def test_a_template_that_cannot_be_guarded_is_no_chart(text: str) -> None:
+    with pytest.raises(ValueError, match=r"line 2 of templates/x calls tpl in a way"):
+        guarded({"templates/x": f"\n{text}".encode()})
+
+
+def test_bytes_that_are_no_text_stay_what_they_are() -> None:
+    data = b"\xff\xfe{{ tpl .x . }}\xc0"
+    made = guarded({"templates/x": data})["templates/x"]
+    assert made.startswith(b"\xff\xfe{{ tpl (") and made.endswith(b") . }}\xc0")
 
 
 @pytest.mark.parametrize("version", ["", ">=0.1.0", "0.12", "^1.0.0", "1.0.0 || 2.0.0", "latest"])
