@@ -86,6 +86,9 @@ def test_from_deploy_to_stop(host: LocalHost) -> None:
         assert absent.data["state"] == "absent"
         planned = await served.call("obi_local_deploy", config=CONFIG, dry_run=True)
         assert planned.data["decision"]["effect"] == "allow"
+        # What its file says of it holds before it was ever started: a later Beyla's key is one that this one ignores.
+        newer = await served.call("obi_deploy_local", config=CONFIG + "stats: {agent_ip: 10.98.7.1}\n")
+        assert (newer.code, "Beyla v1.8.0 does not have this key" in newer.message) == ("invalid_document", True)
         assert not (host.agent / "config.yaml").exists()
         made = await served.call("obi_deploy_local", config=CONFIG)
         assert not made.is_error, made.text
@@ -106,6 +109,7 @@ def test_from_deploy_to_stop(host: LocalHost) -> None:
         logs = await served.call("obi_get_logs", level="info", since="10m")
         assert any(record["message"] == "starting Flows agent" for record in logs.data["records"])
         assert all(record["kind"] == "log" for record in logs.data["records"])
+        assert 'level=INFO msg="starting Flows agent" component=agent.Flows' in logs.text
         again = await served.call("obi_deploy_local", config=CONFIG)
         assert (again.code, again.is_error) == ("conflict", True)
 
@@ -131,6 +135,8 @@ def test_from_deploy_to_stop(host: LocalHost) -> None:
         before, text = host.record()["agent"]["pid"], (host.agent / "config.yaml").read_text()
         wrong: list[tuple[dict[str, Any], str, str]] = [
             ({"promtheus_export": {"port": 1}}, "invalid_document", "prometheus_export"),
+            ({"discovery": {"instrument": [{"open_ports": "80"}]}}, "invalid_document", "v1.8.0 does not have"),
+            ({"otel_metrics_export": {"endpoint": "http://${HOST_IP}:4318"}}, "invalid_document", "does not replace"),
             ({"otel_metrics_export": {"endpoint": "http://collector.example.org:4318"}}, "denied", "example.org"),
             ({"profile_port": 6060}, "denied", "pprof"),
         ]

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from obi_mcp.agent.built import Built
 from obi_mcp.agent.keeper import Manner
 from obi_mcp.errors import ProgramFailed
 from obi_mcp.obi.agreement import BinaryAnswer
@@ -122,6 +123,11 @@ class AgentLauncher:
     async def privileges(self, binary: str) -> dict[str, Any]:
         """What an agent would be started with: uid, capability masks, the file's own, the limit of locked memory."""
         return await self._ask({"do": "privileges", "binary": binary})
+
+    async def built(self, binary: str) -> Built | None:
+        """What the program's file says of itself; None where it says nothing that can be read."""
+        answer = await self._ask({"do": "built", "binary": binary})
+        return Built(answer["program"], answer["version"]) if "program" in answer else None
 
     def close(self) -> None:
         """Ends the launcher, not what it started."""

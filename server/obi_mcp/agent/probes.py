@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 from dataclasses import dataclass
 
@@ -67,8 +68,8 @@ async def reachable(endpoint: str) -> str:
             _, writer = await asyncio.open_connection(match["host"].strip("[]"), port)
     except TimeoutError:
         return f"no answer within {TIMEOUT_S:g} s"
-    except OSError as error:
-        return error.strerror or str(error)
+    except OSError as error:  # asyncio's own text repeats the address and leaves the reason out
+        return os.strerror(error.errno).lower() if error.errno and error.errno > 0 else error.strerror or str(error)
     writer.close()
     return "reachable"
 

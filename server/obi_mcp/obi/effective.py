@@ -24,6 +24,7 @@ Source = Literal["default", "file", "environment"]
 
 _SECRET_NAME = re.compile(r"(?i)(?:token|secret|passw|credential|api_?key|cloud_instance_id|headers)")
 _USERINFO = re.compile(r"(?i)[a-z][a-z0-9+.-]*://[^/?#\s@]+@")
+_BELOW = re.compile(r"[.\[]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,9 +78,10 @@ def _replace(found: dict[str, EffectiveValue], value: EffectiveValue) -> None:
     if value.source == "environment":
         for path in [path for path in found if path.startswith((f"{value.path}.", f"{value.path}["))]:
             del found[path]
-    parent = re.sub(r"\[.*", "", value.path)
-    if parent != value.path and parent in found and found[parent].source == "default":
-        del found[parent]
+    for sign in _BELOW.finditer(value.path):
+        above = value.path[: sign.start()]
+        if above in found and found[above].source == "default":
+            del found[above]
     found[value.path] = value
 
 
@@ -140,6 +142,8 @@ def _rank(name: str, key: str | None) -> tuple[bool, str]:
 
 
 def _is_secret(path: str, kind: str, value: Any) -> bool:
+    if isinstance(value, bool):
+        return False  # whether headers are looked at is no header
     return (
         kind == "secret" or bool(_SECRET_NAME.search(path)) or (isinstance(value, str) and bool(_USERINFO.match(value)))
     )

@@ -167,9 +167,12 @@ def _ports(document: Document, leaf: Leaf, value: Any) -> Iterator[ConfigFinding
         yield document.place("version.ports", leaf.path, message, "write it as one text")
     for part in value if isinstance(value, list) else [value]:
         for first, last in _RANGE.findall(str(part)):
-            too_far = "pids" not in str(leaf.path[-1]) and max(int(first), int(last or 0)) > _LAST_PORT
-            if too_far or (last and int(last) < int(first)):
-                message = f"the range {first}{f'-{last}' if last else ''} holds no port"
+            highest = max(int(first), int(last or 0))
+            if "pids" not in str(leaf.path[-1]) and highest > _LAST_PORT:
+                message = f"{highest} is no port: the last one is {_LAST_PORT}"
+                yield document.place("value.range", leaf.path, message)
+            elif last and int(last) < int(first):
+                message = f"the range {first}-{last} holds no port"
                 yield document.place("value.range", leaf.path, message, "write the lower end first")
 
 

@@ -30,7 +30,10 @@ _ALSO_DOMAINS = frozenset(
     {"ai", "app", "biz", "cloud", "co", "com", "dev", "info", "io", "me", "net", "network", "online", "org", "prod"}
     | {"services", "site", "store", "systems", "tech", "tools", "xyz", "zone"}
 )
-_WAY_OUT = "http://$(HOST_IP):4318, http://NAME.NAMESPACE.svc:4318, or a host that scope.endpoints lists"
+_WAY_OUT = (
+    "a collector of the same host (http://127.0.0.1:4318, from a pod http://$(HOST_IP):4318), of the cluster "
+    "(http://NAME.NAMESPACE.svc:4318), or one that scope.endpoints lists"
+)
 
 
 def judge_endpoint(value: object, scope: Scope) -> str | None:

@@ -145,7 +145,7 @@ def _judge_address(value: object, where: str, scope: Scope) -> Violation | None:
     reason = judge_endpoint(value, scope)
     if reason is None:
         return None
-    hint = f"set {where} to http://$(HOST_IP):4318 or a service of the cluster; others: scope.endpoints"
+    hint = f"set {where} to a collector of this host or of the cluster; others: scope.endpoints"
     return Violation("config.endpoint", f"{where}: {reason}", where, hint)
 
 

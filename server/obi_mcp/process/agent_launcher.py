@@ -68,6 +68,8 @@ class AgentLauncher:
                 return {"processes": [_shown(int(pid)) for pid in order["pids"][:_MOST_PROCESSES]]}
             case "find":
                 return {"processes": self._find()}
+            case "built":
+                return self._built(order["binary"])
             case "check":
                 return self._check(order)
             case "start":
@@ -93,6 +95,13 @@ class AgentLauncher:
             "on_file": on_file,
             "memlock": [soft, hard],
         }
+
+    def _built(self, binary: str) -> dict[str, Any]:
+        """Which program the file says that it is; nothing where it does not say."""
+        from obi_mcp.agent.built import built
+
+        said = built(binary) if binary in self._binaries else None
+        return {"program": said.program, "version": said.version} if said is not None else {}
 
     def _find(self) -> list[dict[str, Any]]:
         """The processes whose program is one of ours: the same file, not only the same name."""

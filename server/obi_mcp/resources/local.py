@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 from pathlib import Path
@@ -28,7 +27,7 @@ async def _config(services: Services, caller: str) -> str:
     text = await desk.own_config()
     if text is None:
         return json.dumps({"state": "absent"})
-    result = await asyncio.to_thread(config_result, desk, text, all_values=False)
+    result = await config_result(desk, text, all_values=False)
     return json.dumps(result.structured)
 
 

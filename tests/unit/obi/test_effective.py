@@ -124,8 +124,14 @@ def test_the_value_that_holds_and_its_source(name: str) -> None:
     assert not any(path.startswith("network.exclude_interfaces[") for path in found) or name != "a list from a variable"
 
 
-def test_a_list_of_the_document_replaces_the_default() -> None:
-    found = by_path("name_resolver: {sources: [dns, k8s]}\n", {})
+def test_a_list_or_a_mapping_of_the_document_replaces_the_default() -> None:
+    text = (
+        "name_resolver: {sources: [dns, k8s]}\nattributes: {select: {http_server_request_duration: {include: [a]}}}\n"
+    )
+    found = by_path(text, {})
+    assert [path for path in found if path.startswith("attributes.select")] == [
+        "attributes.select.http_server_request_duration.include[0]"
+    ]
     assert [path for path in found if path.startswith("name_resolver.sources")] == [
         "name_resolver.sources[0]",
         "name_resolver.sources[1]",
@@ -139,6 +145,7 @@ def test_secrets_are_marked(text: str, path: str) -> None:
     found = by_path(text, {"API_TOKEN": "abc"}, program=program)
     assert found[path].secret
     assert not found["log_level"].secret
+    assert not found["ebpf.track_request_headers"].secret
 
 
 @pytest.mark.parametrize("text", ["[1]", "a: [", "a: 1\n---\nb: 2\n"])

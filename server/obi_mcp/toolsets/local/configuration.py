@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 from obi_mcp.agent.asks import asks_of
@@ -10,11 +11,11 @@ from obi_mcp.agent.host import find_binary
 from obi_mcp.agent.readiness import Readiness
 from obi_mcp.errors import Conflict, InvalidArgument, NotFound, ObiMcpError, ProgramFailed
 from obi_mcp.obi.config import validate
-from obi_mcp.obi.finding import ConfigFinding
+from obi_mcp.obi.finding import ConfigFinding, Program
 from obi_mcp.policy.effects import AgentCheck
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult
 from obi_mcp.toolsets.local.deploy import environment_of, raise_if_ended, shown_findings
-from obi_mcp.toolsets.local.desk import Desk
+from obi_mcp.toolsets.local.desk import Desk, Installed
 
 BACKUP = "config.previous.yaml"
 _MASK = "[redacted]"
@@ -27,34 +28,51 @@ async def run_get(services: Services, call: ToolCall) -> ToolResult:
     text = await desk.own_config()
     if text is None:
         raise NotFound("a configuration of this server's agent", None, "obi_deploy_local makes one")
-    return await asyncio.to_thread(config_result, desk, text, all_values=call.arguments.get("defaults", False))
+    return await config_result(desk, text, all_values=call.arguments.get("defaults", False))
 
 
-def config_result(desk: Desk, text: str, *, all_values: bool) -> ToolResult:
+async def config_result(desk: Desk, text: str, *, all_values: bool) -> ToolResult:
+    """The configuration as the installed program reads it."""
+    return await asyncio.to_thread(_config_result, desk, text, await desk.installed(), all_values=all_values)
+
+
+def _config_result(desk: Desk, text: str, installed: Installed, *, all_values: bool) -> ToolResult:
     """The configuration as text and as values, each with its source; secrets are masked."""
     from obi_mcp.obi.effective import effective
 
     environment = desk.environment()
-    program = _program(desk)
     try:
-        values = effective(text, environment=environment, version=desk.services.settings.obi.version, program=program)
+        values = effective(text, environment=environment, version=installed.version, program=installed.program)
     except ValueError as error:
         raise ProgramFailed(f"the configuration cannot be read: {error}", "obi_validate_config says where") from None
+    # Only the values: a key that ends with "headers" would take its source along.
+    redacted = desk.services.effects.redactor.value({value.path: value.value for value in values})
     shown: dict[str, dict[str, Any]] = {}
     for value in values:
         if value.source == "default" and not all_values:
             continue
-        entry: dict[str, Any] = {"value": _MASK if value.secret else value.value, "source": value.source}
+        entry: dict[str, Any] = {"value": _MASK if value.secret else redacted[value.path], "source": value.source}
         if value.variable:
             entry["variable"] = value.variable
         if value.line:
             entry["line"] = value.line
         shown[value.path] = entry
     plain = desk.plain(text)
-    redacted = desk.services.effects.redactor.value(shown)
-    structured = {"path": str(desk.config_path), "text": plain, "values": redacted, "environment": sorted(environment)}
-    lines = [f"{path} = {entry['value']} ({entry['source']})" for path, entry in list(redacted.items())[:_SHOWN]]
+    structured = {"path": str(desk.config_path), "text": plain, "values": shown, "environment": sorted(environment)}
+    lines = [f"{path} = {_written(entry['value'])} ({_from(entry)})" for path, entry in list(shown.items())[:_SHOWN]]
+    if len(shown) > _SHOWN:
+        lines.append(f"… {len(shown) - _SHOWN} more, in structuredContent.values")
     return ToolResult(structured, "\n".join([str(desk.config_path), *lines]), payload=plain)
+
+
+def _written(value: Any) -> str:
+    """As it would stand in the file."""
+    return value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+
+
+def _from(entry: dict[str, Any]) -> str:
+    place = f", line {entry['line']}" if "line" in entry else ""
+    return f"{entry['source']}{place}" + (f", {entry['variable']}" if "variable" in entry else "")
 
 
 async def run_validate(services: Services, call: ToolCall) -> ToolResult:
@@ -62,12 +80,15 @@ async def run_validate(services: Services, call: ToolCall) -> ToolResult:
     desk = Desk.of(services, call, "obi_validate_config")
     environment = environment_of(call.arguments)
     text = await _text(desk)
-    program = call.arguments.get("program") or _program(desk)
+    installed = await desk.installed()
+    judged = _judged(desk, installed, call.arguments.get("program"))
 
     async def look() -> ToolResult:
-        version = _version(desk)
-        found = await asyncio.to_thread(validate, text, environment=environment, version=version, program=program)
-        found = (*found, *await _own_word(desk, text, found, program, version))
+        found = await asyncio.to_thread(
+            validate, text, environment=environment, version=judged.version, program=judged.program
+        )
+        if judged.program == installed.program:
+            found = (*found, *await _own_word(desk, text, found, installed))
         findings = [
             {
                 "severity": one.severity,
@@ -89,28 +110,28 @@ async def run_validate(services: Services, call: ToolCall) -> ToolResult:
     return await desk.read("validate", look)
 
 
+def _judged(desk: Desk, installed: Installed, asked: Program | None) -> Installed:
+    """The program that was asked for, of the version that the operator names where it is not the installed one."""
+    if asked in (None, installed.program):
+        return installed
+    return Installed(asked, desk.services.settings.obi.version if asked == "obi" else None)
+
+
 async def _own_word(
-    desk: Desk, text: str, ours: tuple[ConfigFinding, ...], program: str, version: str | None
+    desk: Desk, text: str, ours: tuple[ConfigFinding, ...], installed: Installed
 ) -> tuple[ConfigFinding, ...]:
     """What the installed program says otherwise, where it is one that can be asked: of a v2 document, from 0.11 on."""
     from obi_mcp.obi.agreement import compare, has_config_command
     from obi_mcp.obi.migration import detect
 
-    binary = find_binary(desk.services.settings)
-    if version is None or program != "obi" or binary.is_beyla or not binary.path:
+    binary, version = find_binary(desk.services.settings), installed.version
+    if version is None or installed.program != "obi" or not binary.path:
         return ()
     if not has_config_command(version) or detect(text) != "v2":
         return ()
     effect = AgentCheck(binary.path, version, text)
     answer = await desk.services.effects.run(effect, desk.asked, desk.services.agents.check)
     return compare(ours, answer, version=version)
-
-
-def _version(desk: Desk) -> str | None:
-    """What the operator says, else what the agent that was started here printed first."""
-    record = desk.record
-    known = record.version if record is not None and record.binary == find_binary(desk.services.settings).path else ""
-    return desk.services.settings.obi.version or known or None
 
 
 async def run_migrate(services: Services, call: ToolCall) -> ToolResult:
@@ -136,7 +157,8 @@ async def run_migrate(services: Services, call: ToolCall) -> ToolResult:
             "notes": list(made.notes),
             "environment": sorted(made.environment),
         }
-        lines = [f"{made.source} → {made.target}; {len(unmoved)} keys could not be moved"]
+        left = {0: "every key was moved", 1: "1 key could not be moved"}
+        lines = [f"{made.source} → {made.target}; {left.get(len(unmoved), f'{len(unmoved)} keys could not be moved')}"]
         lines += [f"not moved: {one.key}: {one.reason}" for one in made.unmoved]
         return ToolResult(structured, "\n".join([*lines, *made.notes, moved]), payload=moved)
 
@@ -156,7 +178,7 @@ async def run_update(services: Services, call: ToolCall) -> ToolResult:
     if not edited.changed:
         return ToolResult(structured, "nothing changes: the configuration says so already")
     environment = desk.environment()
-    warnings = await desk.check(edited.text, environment, _program(desk) == "beyla")
+    warnings = await desk.check(edited.text, environment, await desk.installed())
     structured["findings"] = shown_findings(desk, (), warnings)
     if call.arguments.get("dry_run", False):
         return ToolResult(structured, f"would change:\n{structured['diff']}")
@@ -223,7 +245,3 @@ async def _text(desk: Desk) -> str:
     if text is None:
         raise InvalidArgument("no configuration is given, and this server's agent has none", "give config")
     return text
-
-
-def _program(desk: Desk) -> Any:
-    return "beyla" if find_binary(desk.services.settings).is_beyla else "obi"

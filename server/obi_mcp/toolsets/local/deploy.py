@@ -34,8 +34,9 @@ async def run_deploy(services: Services, call: ToolCall) -> ToolResult:
     environment = environment_of(given)
     captured = await captured_by(services, given)
     environment |= captured
-    text = await _config(desk, binary)
-    warnings = await desk.check(text, environment, binary.is_beyla)
+    installed = await desk.installed()
+    text = await _config(desk, beyla=installed.program == "beyla")
+    warnings = await desk.check(text, environment, installed)
     asks = asks_of(text, environment)
     effect = desk.would_start(binary, text, environment)
     if given.get("dry_run", False):
@@ -101,7 +102,7 @@ def _refuse_denied(desk: Desk, effect: AgentStart) -> None:
         raise denied
 
 
-async def _config(desk: Desk, binary: Binary) -> str:
+async def _config(desk: Desk, *, beyla: bool) -> str:
     given = desk.call.arguments
     if "config" in given and "config_path" in given:
         raise InvalidArgument("config and config_path are both given", "give one of them")
@@ -110,15 +111,15 @@ async def _config(desk: Desk, binary: Binary) -> str:
     if "config_path" in given:
         text = await desk.config_file(given["config_path"])
     if text is None and options:
-        return whole_config(options, beyla=binary.is_beyla, taken=taken_ports())
+        return whole_config(options, beyla=beyla, taken=taken_ports())
     if text is None:
         text = await desk.own_config()
     if text is None:
-        return whole_config(options, beyla=binary.is_beyla, taken=frozenset())
+        return whole_config(options, beyla=beyla, taken=frozenset())
     if options:
         from obi_mcp.obi.edit import merge_patch
 
-        text = merge_patch(text, patch_of(options, beyla=binary.is_beyla)).text
+        text = merge_patch(text, patch_of(options, beyla=beyla)).text
     if len(text) > MAX_CONFIG:
         raise InvalidArgument(f"the configuration has {len(text):,} characters; at most {MAX_CONFIG:,} are taken")
     return text
@@ -163,7 +164,9 @@ def _result(
         "findings": shown_findings(desk, findings, warnings, symptoms=readiness),
     }
     state = "ready" if readiness.ready else f"not ready yet: waiting for {', '.join(readiness.waiting_for)}"
-    text = [f"{effect.binary} {version or ''} runs as pid {started.pid}, {state}", f"log: {structured['log']}"]
+    text = [f"{effect.binary} {version or ''} runs as pid {started.pid}, {state}"]
+    reused = "" if {"config", "config_path", *OPTIONS} & desk.call.arguments.keys() else ", as it was there before"
+    text += [f"configuration: {effect.config_path}{reused}", f"log: {structured['log']}"]
     text += [_finding_line(entry) for entry in structured["findings"]]
     return ToolResult(structured, "\n".join([*text, *lines]))
 

@@ -26,7 +26,7 @@ from obi_mcp.audit import AuditEntry
 from obi_mcp.enforcer.effects import Asked
 from obi_mcp.errors import HostUnfit, InvalidDocument, ObiMcpError
 from obi_mcp.obi.config import validate
-from obi_mcp.obi.finding import ConfigFinding
+from obi_mcp.obi.finding import ConfigFinding, Program
 from obi_mcp.policy.effects import AgentEnd, AgentRead, AgentStart, ApprovedEffect, ConfigRead, ConfigWrite
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult
 
@@ -43,6 +43,14 @@ class Started:
 
     pid: int
     readiness: Readiness
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """Whose keys are read here. ``version``: None where nobody knows; then every version that we know is meant."""
+
+    program: Program
+    version: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,19 +118,23 @@ class Desk:
             raise HostUnfit(f"{binary.path} came after the server was started", "restart the server")
         return binary
 
+    async def installed(self) -> Installed:
+        """The program of this host and its version: what its file says, else what the operator says, else what the
+        agent that was started from it printed first."""
+        settings = self.services.settings
+        binary = find_binary(settings)
+        said = await self.services.agents.built(binary.path) if binary.path else None
+        record = self.record
+        printed = record.version if record is not None and record.binary == binary.path else ""
+        program: Program = said.program if said is not None else "beyla" if binary.is_beyla else "obi"
+        return Installed(program, (said.version if said is not None else "") or settings.obi.version or printed or None)
+
     # --- judging ---
 
-    async def check(
-        self, text: str, environment: Mapping[str, str], program_is_beyla: bool
-    ) -> tuple[ConfigFinding, ...]:
+    async def check(self, text: str, environment: Mapping[str, str], installed: Installed) -> tuple[ConfigFinding, ...]:
         """What is wrong with a configuration. Raises: InvalidDocument when OBI would not start with it."""
         found = await asyncio.to_thread(
-            lambda: validate(
-                text,
-                environment=environment,
-                version=self.services.settings.obi.version,
-                program="beyla" if program_is_beyla else "obi",
-            )
+            validate, text, environment=environment, version=installed.version, program=installed.program
         )
         errors = [finding for finding in found if finding.severity == "error"]
         if errors:
