@@ -101,18 +101,23 @@ def _judged(args: Namespace, policy: Policy, access: Access) -> Iterator[Judged]
     if args.batch:
         yield from _batch(cast("BufferedIOBase", sys.stdin.buffer), policy, access)
     elif args.lines is not None:
-        yield from _plain(_text("--lines", args.lines), policy, access)
+        yield from _plain(args.lines, policy, access)
     else:
         stdin = _text("--stdin", args.stdin) if args.stdin is not None else None
         yield Judged(args.command, policy.decide(args.command, stdin=stdin, access=access).as_json())
 
 
-def _plain(text: str, policy: Policy, access: Access) -> Iterator[Judged]:
-    """One decision for every line that is neither blank nor a comment."""
-    for number, line in enumerate(text.split("\n"), 1):
-        command = line.removesuffix("\r").strip(" \t")
-        if command and not command.startswith("#"):
-            yield Judged(command, policy.decide(command, access=access).as_json(), number)
+def _plain(path: str, policy: Policy, access: Access) -> Iterator[Judged]:
+    """One decision for every line that is neither blank nor a comment. Raises: InvalidArgument where there is none."""
+    stripped = [line.removesuffix("\r").strip(" \t") for line in _text("--lines", path).split("\n")]
+    commands = [(number, one) for number, one in enumerate(stripped, 1) if one and not one.startswith("#")]
+    if not commands:  # a step of CI that forgot its input must not pass
+        raise InvalidArgument(
+            f"--lines {path} has no command line, and nothing was checked",
+            "write one command line in each line; `docker run` hands standard input on with -i alone",
+        )
+    for number, command in commands:
+        yield Judged(command, policy.decide(command, access=access).as_json(), number)
 
 
 def _batch(stream: BufferedIOBase, policy: Policy, access: Access) -> Iterator[Judged]:

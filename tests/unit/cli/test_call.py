@@ -21,10 +21,11 @@ ROOT = Path(__file__).parents[3]
 MANIFEST = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: obi, namespace: observability}\ndata: {}\n"
 
 
-def run(tmp_path: Path, *argv: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def run(tmp_path: Path, *argv: str, stdin: str = "", log: str | None = "audit.log") -> subprocess.CompletedProcess[str]:
     kept = {name: os.environ[name] for name in ("HOME", "XDG_CACHE_HOME") if name in os.environ}
+    logged = ("--audit-file", log) if log else ()
     return subprocess.run(
-        [sys.executable, "-m", "obi_mcp", "call", *argv, "--audit-file", str(tmp_path / "audit.log")],
+        [sys.executable, "-m", "obi_mcp", "call", *argv, *logged],
         env={**kept, "PATH": str(tmp_path), "PYTHONPATH": f"{ROOT}/server"},
         cwd=tmp_path,
         input=stdin,
@@ -56,6 +57,15 @@ def test_the_exit_code_says_how_a_call_ended(what: str, argv: list[str], code: i
     assert bool(done.stdout) == answered
     found = verify(tmp_path / "audit.log")
     assert (found.good, found.lines) == (True, 1)
+
+
+@pytest.mark.parametrize(("log", "access", "lines"), [(None, "read-only", 0), (None, "full", 1), ("-", "read-only", 1)])
+def test_without_a_file_only_what_may_write_and_who_asks_gets_audit_lines(
+    log: str | None, access: str, lines: int, tmp_path: Path
+) -> None:
+    done = run(tmp_path, "obi_kubectl", "--arg", "command=kubectl get secrets", "--access", access, log=log)
+    assert done.returncode == 3
+    assert len([line for line in done.stderr.splitlines() if line.startswith("{")]) == lines
 
 
 def test_json_is_the_structured_result(tmp_path: Path) -> None:
