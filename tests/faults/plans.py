@@ -19,7 +19,7 @@ from obi_mcp.config import Audit, Limits, Programs, Settings
 from obi_mcp.enforcer.model import Progress
 from obi_mcp.log import StderrWriter
 from obi_mcp.obi.manifests.install import Install
-from obi_mcp.obi.manifests.kinds import body_of
+from obi_mcp.obi.manifests.json_form import body_of
 from obi_mcp.obi.manifests.objects import installed_objects
 from obi_mcp.policy.held import RESTARTED
 from obi_mcp.policy.model import Access

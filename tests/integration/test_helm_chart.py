@@ -23,7 +23,7 @@ from obi_mcp.obi.chart.names import PresetName
 from obi_mcp.obi.chart.presets import preset_of
 from obi_mcp.obi.chart.values import values_of
 from obi_mcp.obi.manifests.install import Environment, Install
-from obi_mcp.obi.manifests.kinds import body_of
+from obi_mcp.obi.manifests.json_form import body_of
 from obi_mcp.obi.manifests.objects import installed_objects
 from obi_mcp.obi.manifests.own_config import FILE_NAME
 from obi_mcp.policy.documents import documents_of

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from obi_mcp.obi.manifests import kinds as k
-from obi_mcp.obi.manifests.kinds import body_of
+from obi_mcp.obi.manifests.json_form import body_of
 from obi_mcp.policy.model import Access
 from obi_mcp.policy.resource import ResourceEntry, ResourceTable
 from obi_mcp.policy.yaml_writer import to_yaml

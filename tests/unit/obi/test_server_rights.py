@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.unit.policy.policies import built_in
 
-from obi_mcp.obi.manifests.kinds import body_of
+from obi_mcp.obi.manifests.json_form import body_of
 from obi_mcp.obi.server_rights import ServerRights, commented, server_rights
 from obi_mcp.policy.model import Access
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from obi_mcp.obi.manifests.install import Install
-from obi_mcp.obi.manifests.kinds import body_of
+from obi_mcp.obi.manifests.json_form import body_of
 from obi_mcp.obi.manifests.objects import namespace
 from obi_mcp.policy.yaml_writer import to_yaml
 

@@ -10,7 +10,7 @@ from typing import Any
 from obi_mcp.errors import InvalidDocument
 from obi_mcp.obi.config_text import read_config
 from obi_mcp.obi.manifests.install import Install
-from obi_mcp.obi.manifests.kinds import body_of
+from obi_mcp.obi.manifests.json_form import body_of
 from obi_mcp.obi.manifests.objects import daemon_set
 from obi_mcp.obi.manifests.own_config import own_config
 from obi_mcp.policy.shipped import shipped_charts

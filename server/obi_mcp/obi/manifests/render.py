@@ -15,7 +15,8 @@ from obi_mcp.obi.chart.delivery import stream as documents_of
 from obi_mcp.obi.chart.files import ChartRequest, chart_files
 from obi_mcp.obi.chart.values import CHART, values_of
 from obi_mcp.obi.manifests.install import Environment, Format, Install
-from obi_mcp.obi.manifests.kinds import KubernetesObject, body_of
+from obi_mcp.obi.manifests.json_form import body_of
+from obi_mcp.obi.manifests.kinds import KubernetesObject
 from obi_mcp.obi.manifests.objects import config_map, daemon_set, installed_objects
 from obi_mcp.policy.yaml_writer import to_yaml
 

@@ -10,6 +10,7 @@ from typing import Any
 from obi_mcp.obi.capabilities import Feature, needed
 from obi_mcp.obi.manifests import kinds as k
 from obi_mcp.obi.manifests.install import REPOSITORY, VERSION
+from obi_mcp.obi.manifests.json_form import plain
 
 CONTAINER = "obi"
 _SEEN = (Feature.APPLICATION,)
@@ -34,7 +35,7 @@ class Sidecar:
 
 def sidecar_patch(sidecar: Sidecar) -> dict[str, Any]:
     """The body of ``kubectl patch deployment … --type strategic``."""
-    spec = {"shareProcessNamespace": True, "containers": [k.plain(_container(sidecar))]}
+    spec = {"shareProcessNamespace": True, "containers": [plain(_container(sidecar))]}
     return {"spec": {"template": {"spec": spec}}}
 
 

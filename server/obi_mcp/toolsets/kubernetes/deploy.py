@@ -88,7 +88,7 @@ def undeploy_spec(plans: Plans) -> ToolSpec:
 
 
 async def _plan_deployment(services: Services, call: ToolCall) -> Plan | ToolResult:
-    from obi_mcp.obi.manifests.kinds import body_of
+    from obi_mcp.obi.manifests.json_form import body_of
     from obi_mcp.obi.manifests.objects import installed_objects
 
     if call.arguments.get("mode", "daemonset") == "sidecar":

@@ -105,7 +105,7 @@ def sidecar_spec(settings: Settings) -> ToolSpec:
 
 
 async def _run_daemonset(services: Services, call: ToolCall) -> ToolResult:
-    from obi_mcp.obi.manifests.kinds import body_of
+    from obi_mcp.obi.manifests.json_form import body_of
     from obi_mcp.obi.manifests.objects import installed_objects
     from obi_mcp.obi.manifests.render import PLACEHOLDER, render
 

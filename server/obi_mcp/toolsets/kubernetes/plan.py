@@ -176,17 +176,8 @@ async def make_plan(
         change_of(target, befores.get(target), afters.get(target), restarts=target in restarts) for target in targets
     )
     state = {target: state_of(body) for target, body in befores.items()}
-    digest = hashlib.sha256(
-        json.dumps(
-            [
-                place.context,
-                [[step.command, step.stdin, [[undo.command, undo.stdin] for undo in step.undo]] for step in steps],
-                [[str(target), seen] for target, seen in state.items()],
-            ]
-        ).encode()
-    ).hexdigest()[:20]
     return Plan(
-        digest,
+        _digest(place, steps, state),
         place.tool,
         place,
         tuple(steps),
@@ -197,6 +188,13 @@ async def make_plan(
         befores=befores,
         afters=afters,
     )
+
+
+def _digest(place: Place, steps: Sequence[Step], state: Mapping[Target, str]) -> str:
+    """What the plan is called: the same for the same commands in the same context, over the same state."""
+    commands = [[step.command, step.stdin, [[undo.command, undo.stdin] for undo in step.undo]] for step in steps]
+    seen = [[str(target), was] for target, was in state.items()]
+    return hashlib.sha256(json.dumps([place.context, commands, seen]).encode()).hexdigest()[:20]
 
 
 def _restarted(before: Object | None) -> Object | None:

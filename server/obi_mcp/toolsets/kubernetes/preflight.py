@@ -158,7 +158,7 @@ async def _bounds(services: Services, place: Place, install: Install, pods: int)
 
 async def _dry_run(services: Services, place: Place, install: Install) -> list[Finding]:
     """What policy, API server and admission say to the objects: names that are taken, fields that cannot change."""
-    from obi_mcp.obi.manifests.kinds import body_of
+    from obi_mcp.obi.manifests.json_form import body_of
     from obi_mcp.obi.manifests.objects import installed_objects
 
     bodies = [body_of(thing) for thing in installed_objects(install) if thing.kind != "Namespace"]

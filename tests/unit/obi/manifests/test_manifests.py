@@ -12,7 +12,7 @@ from tests.unit.policy.manifest_cases import manifest_policy
 from obi_mcp.obi.capabilities import Feature
 from obi_mcp.obi.config import validate
 from obi_mcp.obi.manifests.install import Environment, Format, Install
-from obi_mcp.obi.manifests.kinds import body_of
+from obi_mcp.obi.manifests.json_form import body_of
 from obi_mcp.obi.manifests.objects import installed_objects
 from obi_mcp.obi.manifests.own_config import FILE_NAME
 from obi_mcp.obi.manifests.render import render
