@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import re
 import tarfile
 from pathlib import Path
 from typing import Any
@@ -341,6 +342,22 @@ def test_every_text_that_a_template_runs_is_guarded_in_the_copy(tmp_path: Path) 
             assert (copied == text) is (calls * guards == 0)
         assert charts.unchanged(pinned)
     assert (top / "templates/a.yaml").read_text("utf-8") == GUARDED["templates/a.yaml"][0]
+
+
+TEXTS = [
+    ("{{ tpl .x . }}", True),
+    ("x\n{{ .a }}\n{{\n(lookup", True),
+    ("{{ print `}}` now }}", True),
+    ("{{ .x }} of nslookup", False),
+    ("lookup now", False),
+    ("{ { now } }", False),
+]
+
+
+@pytest.mark.parametrize(("text", "refused"), TEXTS)
+def test_a_guard_refuses_a_template_that_names_what_none_may_call(text: str, refused: bool) -> None:
+    made = guarded({"templates/x": b"{{ tpl .x . }}"})["templates/x"].decode()
+    assert bool(re.search(made.split("`")[1], text)) is refused
 
 
 UNREADABLE = [
