@@ -105,7 +105,7 @@ def test_every_decision_is_in_the_index() -> None:
     files = sorted(path for path in folder.glob("*.md") if path.name != "README.md")
     rows = []
     for path in files:
-        heading = re.fullmatch(r"# 0*(?P<number>\d+)[.:] (?P<title>.+)", path.read_text("utf-8").splitlines()[0])
+        heading = re.fullmatch(r"# (?P<number>[1-9]\d*)\. (?P<title>.+)", path.read_text("utf-8").splitlines()[0])
         assert heading is not None, path.name
         assert path.name.startswith(f"{int(heading['number']):04d}-")
         rows.append(f"| {heading['number']} | [{heading['title']}]({path.name}) |")

@@ -77,7 +77,7 @@ class Install:
 
     @property
     def host_network(self) -> bool:
-        """Whether a feature needs the node's own network. Source: FACTS ("The upstream chart and its traps")."""
+        """Whether a feature needs the node's own network. Source: upstream's chart 0.12.0."""
         return bool(_ON_THE_NODES_NETWORK & set(self.features))
 
     @property

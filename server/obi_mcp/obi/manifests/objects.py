@@ -15,7 +15,7 @@ from obi_mcp.policy.yaml_writer import to_yaml
 CONTAINER = "ebpf-instrument"
 _POD_SECURITY = {f"pod-security.kubernetes.io/{mode}": "privileged" for mode in ("enforce", "audit", "warn")}
 _RBAC = "rbac.authorization.k8s.io"
-# OBI allocates its BPF maps at its start, 340 MiB were seen: FACTS ("What breaks").
+# OBI allocates its BPF maps at its start: some 340 MiB. Source: public issues.
 _PRODUCTION = k.Resources(requests={"cpu": "100m", "memory": "512Mi"}, limits={"memory": "2Gi"})
 _DEVELOPMENT = k.Resources(requests={"cpu": "50m", "memory": "512Mi"}, limits={"memory": "1Gi"})
 # Detaching uprobes was seen to take 8.5 s, and shutdown_timeout is 10 s.

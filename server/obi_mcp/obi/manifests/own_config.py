@@ -56,7 +56,7 @@ def _network(install: Install, features: set[Feature]) -> dict[str, Any]:
 
 
 def _ebpf(features: set[Feature]) -> dict[str, Any]:
-    # Off by default, and then traces are not joined: FACTS ("What breaks").
+    # Off by default, and then traces are not joined. Source: OBI's source.
     joined = features & {Feature.CONTEXT_PROPAGATION, Feature.GO_CONTEXT_PROPAGATION}
     return {"ebpf": {"context_propagation": "all"}} if joined else {}
 
