@@ -16,6 +16,7 @@ from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.confirming import confirmed_tool
 from obi_mcp.toolsets.registry import callable_tools
 from obi_mcp.toolsets.rendering import render_error
+from obi_mcp.toolsets.way_out import in_terms_of
 
 MAX_COMMAND = 1_000
 """Characters of the command in the audit line of a call that ended here."""
@@ -49,7 +50,7 @@ async def _outcome(services: Services, spec: ToolSpec, call: ToolCall) -> ToolRe
     except ObiMcpError as error:
         if not _has_its_line(error):
             _record(services, spec, call, error)
-        result = render_error(error, _level(services, call))
+        result = render_error(in_terms_of(error, call, services.settings), _level(services, call))
     return _noticed(result, notices) if notices else result
 
 
