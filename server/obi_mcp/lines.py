@@ -43,10 +43,19 @@ class TooLong:
 class LineReader:
     """The lines of a descriptor, as text, in order; but a quick request goes before calls that still wait here."""
 
-    def __init__(self, fd: int, refused: Callable[[TooLong], None], *, max_bytes: int = MAX_LINE_BYTES) -> None:
-        """``refused`` is told, on the event loop, of a line of more than ``max_bytes``. Needs a running loop."""
+    def __init__(
+        self,
+        fd: int,
+        refused: Callable[[TooLong], None],
+        *,
+        answered: Callable[[bytes], bool] = lambda _: False,
+        max_bytes: int = MAX_LINE_BYTES,
+    ) -> None:
+        """``refused`` is told, on the event loop, of a line of more than ``max_bytes``. ``answered`` is asked, in the
+        thread that reads, whether a line has its answer already and need not be given on. Needs a running loop."""
         self._fd = fd
         self._refused = refused
+        self._answered = answered
         self._max = max_bytes
         self._loop = asyncio.get_running_loop()
         self._changed = threading.Condition()
@@ -89,7 +98,7 @@ class LineReader:
             for line in lines:
                 if isinstance(line, TooLong):
                     _soon(self._loop, self._refused, line)
-                elif line.strip():
+                elif line.strip() and not self._answered(line):
                     self._put(line)
         _soon(self._loop, self._wake)
 
@@ -166,12 +175,17 @@ class LineWriter:
         self._waiter: asyncio.Future[None] | None = None
         threading.Thread(target=self._run, name="stdout", daemon=True).start()
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether more is unread than the client may leave."""
+        return self._bytes > MAX_UNREAD_BYTES
+
     async def write(self, text: str) -> None:
         """Takes it. Raises: OSError when an earlier piece could not be written (BrokenPipeError: nobody reads)."""
         self.put(text.encode("utf-8", "replace"))
-        while self._bytes > MAX_UNREAD_BYTES and self._error is None:
+        while self.is_behind and self._error is None:
             self._waiter = self._loop.create_future()
-            if self._bytes > MAX_UNREAD_BYTES and self._error is None:
+            if self.is_behind and self._error is None:
                 await self._waiter
         if self._error is not None:
             raise self._error

@@ -23,6 +23,7 @@ from mcp.server.stdio import stdio_server
 from mcp_types import INVALID_REQUEST
 
 from obi_mcp.lines import LineReader, LineWriter, TooLong
+from obi_mcp.repeated import RepeatedLists
 
 CLOSE_TIMEOUT_S = 10.0
 """How long children may take to end after TERM and KILL before the server leaves without having seen it."""
@@ -79,7 +80,8 @@ class _Streams:
     def __init__(self, reading: int, writing: int) -> None:
         self.writing = writing
         self.writer = LineWriter(writing)
-        self.reader = LineReader(reading, self._refuse)
+        self.answers = RepeatedLists(self.writer)
+        self.reader = LineReader(reading, self._refuse, answered=self.answers.answer)
 
     @classmethod
     def take(cls) -> _Streams:
@@ -100,7 +102,7 @@ class _Streams:
         self.writer.put(json.dumps(answer).encode() + b"\n")
 
 
-async def serve_lines(server: MCPServer[Any], reader: LineReader, writer: LineWriter) -> None:
+async def serve_lines(server: MCPServer[Any], reader: LineReader, writer: LineWriter | RepeatedLists) -> None:
     """Serves one client whose messages are these lines. Returns when there are no more."""
     # The SDK has no public way to serve its stdio transport on streams of one's own. Besides this, only
     # resources/serving.py uses its private attributes; every test of serve fails where the SDK changes this one.
@@ -127,7 +129,7 @@ async def _serve(server: MCPServer[Any], streams: _Streams) -> int:
     )
     watcher.start()
     streams.reader.ended.add_done_callback(lambda _: loop.call_later(LEAVING_S, ask_to_stop, "the client left"))
-    serving = asyncio.ensure_future(serve_lines(server, streams.reader, streams.writer))
+    serving = asyncio.ensure_future(serve_lines(server, streams.reader, streams.answers))
     ends: set[asyncio.Future[Any]] = {serving, stop}
     await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     return _outcome(serving, stop)

@@ -24,7 +24,7 @@ LAYERS = (
     ("telemetry", "containers"),
     ("enforcer",),
     ("audit", "audit_chain"),
-    ("process", "agent", "redact", "log", "lines"),
+    ("process", "agent", "redact", "log", "lines", "repeated"),
     ("config_reader", "config_predecessor", "config_values", "config_table", "config_yaml"),
     ("obi",),
     ("config",),

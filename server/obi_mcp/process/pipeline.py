@@ -116,13 +116,15 @@ class Pipeline:
         stages = self._stages
         errors = self._task(self._read_errors(stages.errors))
         flows: list[asyncio.Task[None]] = []
-        sink: Sink = self._budget
         waiting = deque(self._approved.heads if source is None else ())
-        begun = deque([stages.start_head(waiting.popleft(), context)] if waiting else ())
-        if self._approved.filters:
-            writer, reader = stages.start_filters()
-            sink = _FilterSink(writer)
-            flows.append(self._task(self._drain(reader)))
+        begun: deque[tuple[Stage, PipeReader]] = deque()
+        if waiting:
+            async with self._crew.starts.turn() as started:
+                begun.append(stages.start_head(waiting.popleft(), context))
+                started.append(begun[0][1])
+                sink = self._start_filters(flows)
+        else:
+            sink = self._start_filters(flows)
         if source is not None:
             stages.no_more()
             flows.append(self._task(self._feed_source(source, sink)))
@@ -136,6 +138,14 @@ class Pipeline:
             await asyncio.wait_for(errors, _STDERR_WAIT_S)
         except TimeoutError:
             pass
+
+    def _start_filters(self, flows: list[asyncio.Task[None]]) -> Sink:
+        """Where the treated output goes: to the filters, whose own is one more of the flows, or right to the answer."""
+        if not self._approved.filters:
+            return self._budget
+        writer, reader = self._stages.start_filters()
+        flows.append(self._task(self._drain(reader)))
+        return _FilterSink(writer)
 
     async def _feed_source(self, source: AsyncIterator[bytes], sink: Sink) -> None:
         try:

@@ -17,6 +17,7 @@ from obi_mcp.process.places import Places
 from obi_mcp.process.programs import VERSION_ARGUMENTS, Programs, find_programs
 from obi_mcp.process.sandbox import Sandbox, check_environment
 from obi_mcp.process.stages import Crew
+from obi_mcp.process.starts import Starts
 from obi_mcp.process.turns import Turns
 from obi_mcp.process.versions import Versions
 from obi_mcp.redact import Redactor
@@ -53,6 +54,7 @@ class Runner:
         self._described = described
         self.programs: Programs = find_programs(settings, self._environ)
         self.turns = Turns()
+        self._starts = Starts()
         self._places = Places(settings.limits.max_children, settings.limits.max_waiting)
 
     # Made when first needed: a server that never runs anything leaves no directory and no launcher.
@@ -80,7 +82,16 @@ class Runner:
 
     @cached_property
     def _crew(self) -> Crew:
-        return Crew(self.settings, self.programs, self.sandbox, self.children, self.versions, self.redactor, self.turns)
+        return Crew(
+            self.settings,
+            self.programs,
+            self.sandbox,
+            self.children,
+            self.versions,
+            self.redactor,
+            self.turns,
+            self._starts,
+        )
 
     @classmethod
     def for_settings(cls, settings: Settings, redactor: Redactor) -> Runner:

@@ -14,6 +14,7 @@ from obi_mcp.process.kubeconfig import Context
 from obi_mcp.process.pipes import PipeReader, PipeWriter, make_pipe, memory_file
 from obi_mcp.process.programs import FILTERS, Programs
 from obi_mcp.process.sandbox import Sandbox
+from obi_mcp.process.starts import Starts
 from obi_mcp.process.turns import Turns
 from obi_mcp.process.versions import Versions
 from obi_mcp.redact import Redactor
@@ -32,6 +33,7 @@ class Crew:
     versions: Versions
     redactor: Redactor
     turns: Turns
+    starts: Starts
 
 
 @dataclass(frozen=True, slots=True)
