@@ -106,7 +106,7 @@ def file_error(path: str, environ: Mapping[str, str] | None = None) -> ConfigErr
         mount = f"mount it: -v $HOME/.kube/config:{path}:ro"
         return ConfigError(f"the kubeconfig {path} is not there", mount if contained else step)
     except OSError as error:
-        return ConfigError(f"the kubeconfig {path} cannot be reached: {error.strerror}", _owner_step(contained))
+        return ConfigError(f"the kubeconfig {path} cannot be reached: {error.strerror}", _reader_step(contained, None))
     if stat.S_ISDIR(status.st_mode):
         step = "docker makes a directory where the file of a -v is not there: check its path on the host"
         return ConfigError(
@@ -117,15 +117,20 @@ def file_error(path: str, environ: Mapping[str, str] | None = None) -> ConfigErr
         return ConfigError(
             f"the kubeconfig {path} belongs to user {status.st_uid} with mode {mode:04o}, "
             f"and user {os.geteuid()} may not read it",
-            _owner_step(contained),
+            _reader_step(contained, status),
         )
     return None
 
 
-def _owner_step(contained: bool) -> str:
-    if contained:
+def _reader_step(contained: bool, status: os.stat_result | None) -> str:
+    if not contained:
+        return "run the server as its owner, or give it a kubeconfig of its own"
+    if status is None:
         return "run the container as the file's owner: --user $(id -u):$(id -g)"
-    return "run the server as its owner, or give it a kubeconfig of its own"
+    if status.st_uid == os.geteuid() and status.st_mode & stat.S_IRUSR:
+        return "SELinux keeps containers from a home's files: run it with --security-opt=label=disable"
+    # As the container sees them, which without root (rootless engines) are not the numbers of the host.
+    return f"run the container as the file's owner: --user {status.st_uid}:{status.st_gid}"
 
 
 def _context(

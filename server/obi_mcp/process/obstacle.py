@@ -16,10 +16,8 @@ from obi_mcp.process.container import in_container
 from obi_mcp.process.kubeconfig import SERVICE_ACCOUNT, Context, Kubeconfig, file_error
 
 _ANY = re.compile(b"")
-_NO_KUBECONFIG = re.compile(
-    rb"localhost:8080|\[::1\]:8080|current-context is not set|context \S+ does not exist"
-    rb"|no configuration has been provided|context was not found"
-)
+_NO_CURRENT = rb"localhost:8080|\[::1\]:8080|current-context is not set|no configuration has been provided"
+_NO_KUBECONFIG = re.compile(_NO_CURRENT + rb"|context \S+ does not exist|context was not found")
 _REFUSED = re.compile(rb"(?i)forbidden|unauthorized|must be logged in")
 
 TOKEN = "kubectl create token ACCOUNT -n NAMESPACE"
@@ -44,7 +42,8 @@ def find_obstacle(
     missing_plugin: ProgramMissing | None,
     environ: Mapping[str, str] | None = None,
 ) -> Obstacle | None:
-    """The first of: no kubeconfig, a file of the context, its plugin, credentials that are never sent. Blocking.
+    """The first of: no kubeconfig, no current context, a file of the context, its plugin, credentials that are never
+    sent. Blocking.
 
     ``missing_plugin``: what ``Sandbox.missing_plugin`` says of the context. ``environ`` None: the process's own.
     """
@@ -52,7 +51,7 @@ def find_obstacle(
     if nothing is not None:
         return Obstacle(nothing, _NO_KUBECONFIG)
     if context is None:
-        return None
+        return _no_context(kubeconfig)
     for file in context.files:
         error = context_file_error(context, file, environ)
         if error is not None:
@@ -73,6 +72,18 @@ def no_kubeconfig(kubeconfig: Kubeconfig, environ: Mapping[str, str] | None = No
     if in_container(environ):
         step = "mount one and name it: -v $HOME/.kube/config:/kube/config:ro -e KUBECONFIG=/kube/config"
     return ConfigError("no kubeconfig is named, and ~/.kube/config is not there", step)
+
+
+def _no_context(kubeconfig: Kubeconfig) -> Obstacle | None:
+    """That there is no current context. None: there is, and another was asked for; or a pod's account serves."""
+    if len(kubeconfig.missing) == len(kubeconfig.paths) or kubeconfig.current in kubeconfig.contexts:
+        return None
+    said, shown_by = f"the kubeconfig {':'.join(kubeconfig.paths)} has no current context", _NO_CURRENT
+    if kubeconfig.current:
+        said += f": {kubeconfig.current} is none of its contexts"
+        shown_by = b"specified context: " + re.escape(kubeconfig.current.encode())
+    step = "kubectl config use-context NAME, or name another file: --kubeconfig, programs.kubeconfig or KUBECONFIG"
+    return Obstacle(ConfigError(said, step), re.compile(shown_by))
 
 
 def context_file_error(context: Context, file: str, environ: Mapping[str, str] | None = None) -> ConfigError | None:

@@ -46,6 +46,7 @@ CASES: list[tuple[str, Callable[[Path], object], int, str, str, str]] = [
     ("not there", lambda file: None, 2, "the kubeconfig {file} is not there", "mount it: -v ", "name one that is"),
     ("a directory", lambda file: file.mkdir(), 2, "{file} is a directory", "docker makes a directory", "name the file"),
     ("not YAML", lambda file: file.write_text("a: ["), 2, "the kubeconfig {file} is not YAML", "", ""),
+    ("empty", lambda file: file.write_text(""), 2, "{file} has no current context", "use-context", "use-context"),
     (
         "loopback",
         kubeconfig,
@@ -157,7 +158,7 @@ def test_doctor_says_the_same(
     if what == "credentials without TLS":
         said = "the context prod has credentials (token) for http://127.0.0.1:1"
         inside = outside = "correct the server's address to https://"
-    if what == "loopback":  # doctor's questions to the cluster have the same hint: findings_cluster
+    if what in {"loopback", "empty"}:  # doctor's questions to the cluster have the same hint: findings_cluster
         assert not problems
         return
     assert len(problems) == 1, found
@@ -182,7 +183,7 @@ def test_a_file_of_another_owner_names_both_users(tmp_path: Path) -> None:
     assert error is not None
     assert (error.message, error.hint) == (
         f"the kubeconfig {file} belongs to user {user} with mode {mode:04o}, and user {reader} may not read it",
-        "run the container as the file's owner: --user $(id -u):$(id -g)",
+        f"run the container as the file's owner: --user {user}:{os.getegid()}",
     )
 
 
