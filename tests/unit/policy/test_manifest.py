@@ -2,50 +2,22 @@
 
 from __future__ import annotations
 
-import copy
-import json
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from jsonschema import Draft202012Validator
-from tests.unit.policy.manifest_cases import (
-    GOOD,
-    attacks,
-    body_of,
-    good,
-    manifest_policy,
-    path_of,
-    policy_files,
-    put,
-    stored,
-)
+from tests.unit.policy.judging import SCOPE, found, judged
+from tests.unit.policy.manifest_cases import GOOD, attacks, body_of, good, manifest_policy, path_of, put, stored
 
-from obi_mcp.errors import PolicyError
-from obi_mcp.policy.manifest import ManifestPolicy, Mode, Need
+from obi_mcp.policy.manifest import Mode, Need
 from obi_mcp.policy.manifest.findings import shown
 from obi_mcp.policy.manifest.pods import config_argument
-from obi_mcp.policy.model import Document, Violation
-from obi_mcp.policy.scope import Scope
-from obi_mcp.policy.shipped import shipped_policy
+from obi_mcp.policy.model import Document
 
-SCOPE = Scope()
 POD: list[str | int] = ["spec", "template", "spec"]
 OPAQUE = ("status", "managedFields", "fieldsV1", "data")
-
-
-def judged(body: dict[str, Any], scope: Scope = SCOPE, mode: Mode = Mode.SUBMITTED) -> tuple[Violation, ...]:
-    """The violations of one object, in a batch with the complete set."""
-    document = Document(0, body)
-    batch = (document, *(other for other in good("complete") if other.kind != document.kind))
-    return manifest_policy().judge(document, scope=scope, batch=batch, mode=mode).violations
-
-
-def found(violations: tuple[Violation, ...]) -> list[tuple[str, str]]:
-    return [(violation.rule, violation.path) for violation in violations]
 
 
 @pytest.mark.parametrize("name", GOOD)
@@ -322,98 +294,6 @@ def test_values_may_hold_what_the_pod_knows_of_itself(variables: list[dict[str, 
     assert [rule for rule, _ in found(judged(body))] == rules
 
 
-def test_the_shared_account_is_allowed_with_a_warning() -> None:
-    body = body_of("DaemonSet")
-    for value in ("default", None):
-        body["spec"]["template"]["spec"]["serviceAccountName"] = value
-        judgement = manifest_policy().judge(Document(0, body), scope=SCOPE, batch=good("complete"))
-        assert judgement.passed
-        assert "manifest.service-account" in {warning.rule for warning in judgement.warnings}
-
-
-def test_privileges_are_the_configurations_choice() -> None:
-    body = body_of("DaemonSet")
-    security = body["spec"]["template"]["spec"]["containers"][0]["securityContext"]
-    security.clear()
-    security["privileged"] = True
-    path = "spec.template.spec.containers[0].securityContext.privileged"
-    judgement = manifest_policy().judge(Document(0, body), scope=SCOPE, batch=good("complete"))
-    assert judgement.violations == ()
-    assert [(warning.rule, warning.path) for warning in judgement.warnings] == [("manifest.privileged", path)]
-    assert "PERFMON" in (judgement.warnings[0].hint or "")
-    assert found(judged(body, replace(SCOPE, allow_privileged=False))) == [("manifest.privileged", path)]
-
-
-CONTAINER: list[str | int] = ["spec", "template", "spec", "containers", 0, "securityContext"]
-
-
-@pytest.mark.parametrize(
-    ("at", "value", "rule", "without"),
-    [
-        ([*CONTAINER, "capabilities", "add", 0], "SYS_ADMIN", "manifest.capability", []),
-        ([*CONTAINER, "seccompProfile"], {"type": "Unconfined"}, "manifest.confinement", ["manifest.confinement"]),
-        ([*CONTAINER, "appArmorProfile"], {"type": "Unconfined"}, "manifest.confinement", []),
-        (["spec", "template", "spec", "priorityClassName"], "obi-high", "manifest.priority", []),
-    ],
-)
-def test_what_weakens_is_said_once(at: list[str | int], value: Any, rule: str, without: list[str]) -> None:
-    """``without``: what is refused where no privileged containers are allowed."""
-    body = body_of("DaemonSet")
-    put(body, at, value)
-    judgement = manifest_policy().judge(Document(0, body), scope=SCOPE, batch=good("complete"))
-    assert judgement.passed
-    before = manifest_policy().judge(Document(0, body_of("DaemonSet")), scope=SCOPE, batch=good("complete")).warnings
-    assert {warning.rule for warning in before} == {"manifest.confinement"}
-    more = {(warning.rule, warning.path) for warning in judgement.warnings} - {(w.rule, w.path) for w in before}
-    where = at if value != {"type": "Unconfined"} else [*at, "type"]
-    assert more == ({(rule, path_of(where))} if at[-1] != "appArmorProfile" else set())
-    assert [rule for rule, _ in found(judged(body, replace(SCOPE, allow_privileged=False)))] == without
-
-
-@pytest.mark.parametrize("listed", ["registry", "obi/registry"])
-def test_a_listed_secret_may_be_used(listed: str) -> None:
-    body = body_of("DaemonSet")
-    pod = body["spec"]["template"]["spec"]
-    pod["imagePullSecrets"] = [{"name": "registry"}]
-    source = {"secretKeyRef": {"name": "registry", "key": "x"}}
-    pod["containers"][0]["env"].append({"name": "OTEL_EXPORTER_OTLP_HEADERS", "valueFrom": source})
-    assert judged(body, replace(SCOPE, allowed_secrets=(listed,))) == ()
-    assert len(judged(body, replace(SCOPE, allowed_secrets=("monitoring/registry",)))) == 2
-    # OBI prints or sends everything but its headers.
-    pod["containers"][0]["env"].append({"name": "OTEL_SERVICE_NAME", "valueFrom": source})
-    assert {rule for rule, _ in found(judged(body, replace(SCOPE, allowed_secrets=(listed,))))} == {"manifest.variable"}
-
-
-def test_images_can_be_pinned_by_digest() -> None:
-    digest = "sha256:" + "a" * 64
-    body = body_of("DaemonSet")
-    pinned = replace(SCOPE, image_digests=(digest,))
-    assert [rule for rule, _ in found(judged(body, pinned))] == ["manifest.image"]
-    body["spec"]["template"]["spec"]["containers"][0]["image"] = f"otel/ebpf-instrument@{digest}"
-    assert judged(body, pinned) == ()
-
-
-def test_labels_of_a_configured_selector_may_be_set() -> None:
-    body = body_of("ConfigMap")
-    body["metadata"]["labels"] = {"example.org/obi": "yes"}
-    assert judged(body, replace(SCOPE, selectors=("example.org/obi=yes",))) == ()
-    assert {rule for rule, _ in found(judged(body))} == {"manifest.label", "manifest.scope-label"}
-
-
-def test_a_rendered_document_may_leave_its_namespace_to_helm_and_be_a_hook() -> None:
-    body = body_of("ConfigMap")
-    del body["metadata"]["namespace"]
-    body["metadata"]["annotations"] = {"helm.sh/hook": "pre-install", "helm.sh/hook-weight": "-5"}
-    document = Document(0, body)
-    policy = manifest_policy()
-    rendered = policy.judge(document, scope=SCOPE, batch=(document,), namespace="obi", mode=Mode.RENDERED)
-    assert rendered.violations == ()
-    outside = policy.judge(document, scope=SCOPE, batch=(document,), namespace="default", mode=Mode.RENDERED)
-    assert found(outside.violations) == [("manifest.namespace", "metadata.namespace")]
-    submitted = policy.judge(document, scope=SCOPE, batch=(document,))
-    assert {rule for rule, _ in found(submitted.violations)} == {"manifest.namespace", "manifest.not-yours"}
-
-
 def test_a_document_to_delete_is_judged_by_kind_and_place_only() -> None:
     def target(body: dict[str, Any]) -> list[str]:
         return [v.rule for v in manifest_policy().judge_target(Document(0, body), scope=SCOPE).violations]
@@ -442,43 +322,3 @@ def test_null_is_absent() -> None:
     assert judged(body) == ()
     body["spec"]["template"]["spec"]["hostAliases"] = None
     assert found(judged(body)) == [("manifest.never", "spec.template.spec.hostAliases")]
-
-
-@pytest.mark.parametrize("name", sorted(policy_files()))
-def test_the_schema_files_are_valid(name: str) -> None:
-    schema = "env-names" if name.startswith("obi/") else "manifest"
-    text = (shipped_policy() / "schema" / f"{schema}.schema.json").read_text(encoding="utf-8")
-    Draft202012Validator(json.loads(text)).validate(policy_files()[name])
-
-
-def test_the_schema_survives_being_compiled_to_json() -> None:
-    again = ManifestPolicy.from_data(json.loads(json.dumps(policy_files())))
-    assert again.kinds == manifest_policy().kinds
-    assert again.environment == manifest_policy().environment
-
-
-@pytest.mark.parametrize(
-    ("node", "message"),
-    [
-        ("no-such-predicate", "no predicate"),
-        ({"use": "no-such-type"}, "no type"),
-        ({"fields": {"x": {"is": "nothing", "of": 1}}}, "no predicate"),
-        ({"list": "bool", "check": ["nothing"]}, "no predicate"),
-    ],
-)
-def test_a_schema_that_names_nothing_stops_the_start(node: Any, message: str) -> None:
-    files = copy.deepcopy(policy_files())
-    files["manifest/core.yaml"]["kinds"]["ConfigMap"]["fields"]["data"] = node
-    with pytest.raises(PolicyError, match=message):
-        ManifestPolicy.from_data(files)
-
-
-def test_a_directory_without_the_names_of_the_environment_stops_the_start() -> None:
-    with pytest.raises(PolicyError, match="env-names"):
-        ManifestPolicy.from_data({"manifest/core.yaml": {}})
-
-
-def test_a_definition_given_twice_stops_the_start() -> None:
-    files = {**policy_files(), "manifest/again.yaml": {"types": {"status": "bool"}}}
-    with pytest.raises(PolicyError, match="defined twice"):
-        ManifestPolicy.from_data(files)
