@@ -61,13 +61,11 @@ def test_a_package_that_the_lock_lacks_is_named(tmp_path: Path) -> None:
         debian.read_lock(tmp_path / "lock", ARM64, ["libc6"])
 
 
-def test_a_package_that_the_mirror_has_no_more_is_one_clear_error(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def apt_that(downloads: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> debian.Apt:
+    """An apt whose ``apt-get`` is a shell script that does this when it is to download."""
     programs = tmp_path / "bin"
     programs.mkdir()
-    said = "E: Version '2.36-9' for 'libc6' was not found"
-    (programs / "apt-get").write_text(f'#!/bin/sh\ncase "$*" in *download*) echo "{said}"; exit 100;; esac\n')
+    (programs / "apt-get").write_text(f'#!/bin/sh\ncase "$*" in *download*) {downloads};; esac\n')
     (programs / "dpkg-deb").write_text("#!/bin/sh\n")
     for program in programs.iterdir():
         program.chmod(0o755)
@@ -75,7 +73,14 @@ def test_a_package_that_the_mirror_has_no_more_is_one_clear_error(
     listing.write_text("deb http://mirror.test/debian bookworm main\n")
     monkeypatch.setenv(debian.SOURCES_VARIABLE, str(listing))
     monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
-    apt = debian.apt(tmp_path / "apt", AMD64, Steps("base", tmp_path / "log"))
+    return debian.apt(tmp_path / "apt", AMD64, Steps("base", tmp_path / "log"))
+
+
+def test_a_package_that_the_mirror_has_no_more_is_one_clear_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = "E: Version '2.36-9' for 'libc6' was not found"
+    apt = apt_that(f'echo "{said}"; exit 100', tmp_path, monkeypatch)
     with pytest.raises(BuildFailed) as failure:
         apt.fetch([PACKAGE], tmp_path / "debs")
     assert said in str(failure.value)
@@ -83,17 +88,7 @@ def test_a_package_that_the_mirror_has_no_more_is_one_clear_error(
 
 
 def test_a_download_with_another_hash_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    programs = tmp_path / "bin"
-    programs.mkdir()
-    (programs / "apt-get").write_text('#!/bin/sh\ncase "$*" in *download*) echo x > libc6.deb;; esac\n')
-    (programs / "dpkg-deb").write_text("#!/bin/sh\n")
-    for program in programs.iterdir():
-        program.chmod(0o755)
-    listing = tmp_path / "sources.list"
-    listing.write_text("deb http://mirror.test/debian bookworm main\n")
-    monkeypatch.setenv(debian.SOURCES_VARIABLE, str(listing))
-    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
-    apt = debian.apt(tmp_path / "apt", AMD64, Steps("base", tmp_path / "log"))
+    apt = apt_that("echo x > libc6.deb", tmp_path, monkeypatch)
     with pytest.raises(BuildFailed, match="which is not in debian"):
         apt.fetch([PACKAGE], tmp_path / "debs")
     assert list((tmp_path / "debs").glob("*.deb")) == []

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import settings
 
 
@@ -15,3 +18,13 @@ def pytest_configure() -> None:
     derandomize = not os.environ.get("HYPOTHESIS_RANDOM")
     settings.register_profile("obi-mcp", deadline=None, derandomize=derandomize)
     settings.load_profile("obi-mcp")
+
+
+@pytest.fixture
+def root_logger() -> Iterator[None]:
+    """Puts the root logger's handlers and level back, which ``start_logging`` takes for itself."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)

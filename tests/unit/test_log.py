@@ -22,15 +22,6 @@ def pipe() -> Iterator[tuple[int, int]]:
     os.close(writer)
 
 
-@pytest.fixture
-def root_logger() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-
-
 @pytest.mark.usefixtures("root_logger")
 def test_a_line_is_one_json_object_with_its_facts(pipe: tuple[int, int]) -> None:
     reader, fd = pipe

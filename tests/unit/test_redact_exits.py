@@ -116,15 +116,6 @@ def test_a_resource_is_read_without_secrets_and_stays_json(monkeypatch: pytest.M
     assert json.loads(text)["text"] == "headers:\n  x-any: [redacted]\n"
 
 
-@pytest.fixture
-def root_logger() -> Iterator[None]:
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-
-
 @pytest.mark.usefixtures("root_logger")
 def test_the_servers_own_log_holds_none() -> None:
     reader, fd = os.pipe()
