@@ -82,6 +82,13 @@ addr add {instance.host_address}/30 dev {link}
 link set {link} up
 """
     )
+    _set_up_node(instance, node, peer, pods)
+    _set_up_peer(peer)
+    _set_up_pods(pods)
+
+
+def _set_up_node(instance: Instance, node: str, peer: str, pods: str) -> None:
+    """The namespace of the API server and of OBI, with a link to each of the other two."""
     ip(
         netns=node,
         lines=f"""
@@ -102,6 +109,10 @@ route add {SIMULATED_NODES} via {PODS_LINK[2]}
 route add {SIMULATED_PODS} via {PODS_LINK[2]}
 """,
     )
+
+
+def _set_up_peer(peer: str) -> None:
+    """The other end of the measured traffic."""
     # Neighbours are written down on both sides, and no IPv6 is spoken: the link carries the measured traffic alone.
     ip(
         netns=peer,
@@ -113,6 +124,10 @@ link set eth0 up
 neigh replace {PEER_LINK[1]} lladdr {_PEER_MACS[0]} dev eth0 nud permanent
 """,
     )
+
+
+def _set_up_pods(pods: str) -> None:
+    """Where the simulated nodes and pods have their addresses."""
     # "local": a server in this namespace may listen on any of the addresses, and the others refuse at once.
     ip(
         netns=pods,
