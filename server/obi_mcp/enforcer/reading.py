@@ -64,6 +64,17 @@ class PodLog:
 
 
 @dataclass(frozen=True, slots=True)
+class ProvedLogs:
+    """A command for logs and what it asks for. ``pods``: those that are OBI's, each with the container that is read;
+    ``skipped``: how many are not."""
+
+    head: Command
+    spec: MembersSpec
+    pods: Sequence[tuple[Found, str]]
+    skipped: int
+
+
+@dataclass(frozen=True, slots=True)
 class LogReading:
     """The logs of the pods that are OBI's, in the order of their names; empty where they were handed over one by one,
     as they came. ``pods``: how many there are."""
@@ -139,13 +150,14 @@ async def read_logs(
 
     Raises: Denied, NotFound, ClusterUnreachable, ProgramFailed.
     """
-    head, spec, ours, skipped = await proved_logs(case, approve)
+    proved = await proved_logs(case, approve)
+    ours = proved.pods
     if follow_s and len(ours) > MAX_LOGS_FOLLOWED:
         raise InvalidArgument(
             f"{len(ours)} pods are too many to follow at once, {MAX_LOGS_FOLLOWED} are the most",
             "name a namespace or a pod, or read what is there: without follow_s",
         )
-    query = _log_query(head, by_selector=bool(spec.selector)) + ("&follow=true" if follow_s else "")
+    query = _log_query(proved.head, by_selector=bool(proved.spec.selector)) + ("&follow=true" if follow_s else "")
     gate = asyncio.Semaphore(MAX_LOGS_FOLLOWED if follow_s else MAX_LOGS_IN_FLIGHT)
     kept: list[PodLog] = []
     hand_over = take or kept.append
@@ -162,12 +174,11 @@ async def read_logs(
 
     await asyncio.gather(*(one(pod, name) for pod, name in ours))
     logs = tuple(sorted(kept, key=lambda log: (log.namespace, log.pod)))
-    return LogReading(logs, case.decision, skipped, len(ours))
+    return LogReading(logs, case.decision, proved.skipped, len(ours))
 
 
-async def proved_logs(case: Case, approve: Approve) -> tuple[Command, MembersSpec, Sequence[tuple[Found, str]], int]:
-    """The command and what it asks for; the pods that are OBI's, each with the container that is read; how many are
-    not. Raises: Denied, NotFound, ClusterUnreachable, ProgramFailed."""
+async def proved_logs(case: Case, approve: Approve) -> ProvedLogs:
+    """Whose logs a decided ``kubectl logs …`` may read. Raises: Denied, NotFound, ClusterUnreachable, ProgramFailed."""
     head = readable(case, ("logs",))
     check = next(iter(case.decision.checks), None)
     if check is None or not isinstance(check.spec, MembersSpec):
@@ -178,7 +189,7 @@ async def proved_logs(case: Case, approve: Approve) -> tuple[Command, MembersSpe
     ours = [(pod, name) for pod, proved, name in read if proved.ours and name is not None]
     result = passed(check) if ours else absent(check)
     approve(case, [Proved(result, members=uids(pod for pod, _ in ours), skipped=len(found) - len(ours))])
-    return head, spec, ours, len(found) - len(ours)
+    return ProvedLogs(head, spec, ours, len(found) - len(ours))
 
 
 def log_path(pod: Found, container: str, query: str) -> str:

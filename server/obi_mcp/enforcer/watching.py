@@ -88,9 +88,9 @@ async def open_log(case: Case, approve: Approve, channel: Channel) -> AsyncGener
 
     Raises: as ``open_watch``.
     """
-    head, _, ours, _ = await proved_logs(case, approve)
-    pod, container = ours[0]
-    since = max(1, round(seconds(head.value("since", "1s"))))
+    proved = await proved_logs(case, approve)
+    pod, container = proved.pods[0]
+    since = max(1, round(seconds(proved.head.value("since", "1s"))))
     return _growth(channel, log_path(pod, container, urlencode({"follow": "true", "sinceSeconds": since})))
 
 

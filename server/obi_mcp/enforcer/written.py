@@ -232,6 +232,7 @@ async def unmet(case: Case, need: Need) -> str | None:
 
 
 def refusal_of(check: Check, judgement: Judgement, document: Document) -> Proved | None:
+    """The failed check that a judgement of this document is; None for one that passes."""
     if not judgement.violations:
         return None
     first: Violation = judgement.violations[0]
@@ -258,6 +259,10 @@ def replace_verb(case: Case, verb: str) -> Command:
 
 
 async def dry_run(case: Case, head: Command, stdin: bytes | None) -> tuple[Document, ...]:
+    """What the API server would make of the command, by a server-side dry run on the same road.
+
+    Raises: ProgramFailed with its words; ClusterUnreachable.
+    """
     approved = case.policy.derive(case.decision, head.argv(), stdin=stdin, output=Output(head="raw"))
     completed = await case.run_own(approved)
     raise_for_failure(completed, head)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from obi_mcp.audit import AuditEntry
@@ -98,7 +99,7 @@ class _Carrying:
             raise error
         try:
             for piece in map(self.pieces.__getitem__, step.targets):
-                piece.see(await patiently(lambda: self._look(piece.target), self.deadline))  # noqa: B023
+                piece.see(await patiently(partial(self._look, piece.target), self.deadline))
         except ObiMcpError:
             raise error from None
         states = {self.pieces[target].state for target in step.targets}
