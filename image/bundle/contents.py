@@ -1,7 +1,8 @@
 """What is in an image, read from the layers that are shipped rather than from what they were made of.
 
-Debian packages by ``var/lib/dpkg/status.d``, Python packages by their ``METADATA``, Go programs by the modules that
-they name themselves, and what says nothing of itself (jq) by its file.
+Debian packages by ``var/lib/dpkg/status.d``, Python packages by their ``METADATA``, what is linked into them (crates,
+OpenSSL) by the documents that wheels bring (PEP 770), Go programs by the modules that they name themselves, and what
+says nothing of itself (jq) by its file.
 """
 
 from __future__ import annotations
@@ -9,21 +10,28 @@ from __future__ import annotations
 import email.parser
 import email.policy
 import gzip
+import json
+import re
 import tarfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from layout import Image, blob_path, read_image
 from recipes import jq
 
-from bundle.component import Component
-from bundle.go_build import modules_of, read_build
+from bundle.component import Component, Kind
+from bundle.go_build import Build, modules_of, read_build
 
 _STATUS = "var/lib/dpkg/status.d/"
 _ELF = b"\x7fELF"
-_GENERIC: Mapping[str, str] = {"usr/local/bin/jq": jq.VERSION}
-"""Programs of ours that are neither Debian's nor Go's, with the version that this checkout builds."""
+_LINKED = re.compile(r"\.dist-info/sboms/[^/]+\.json$")
+_LINKED_PURL = re.compile(r"pkg:(?P<kind>cargo|generic)/")
+_GENERIC: Mapping[str, Mapping[str, str]] = {"usr/local/bin/jq": {"jq": jq.VERSION, **jq.LINKED}}
+"""Programs of ours that are neither Debian's nor Go's, with what is linked into them, as this checkout builds them."""
+_OWN_MODULES = "obi-mcp/"
+"""Main modules around a program's module, without a version: image/tools."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +72,10 @@ def _in_layer(blob: Path) -> Iterator[Component]:
                 yield _debian(content.read().decode(), name)
             elif name.endswith(".dist-info/METADATA"):
                 yield _python(content.read().decode(), name)
+            elif _LINKED.search(name):
+                yield from _linked(json.load(content), name)
             elif name in _GENERIC:
-                yield Component("generic", Path(name).name, _GENERIC[name], place=name)
+                yield from (Component("generic", *one, place=name) for one in _GENERIC[name].items())
             elif entry.mode & 0o111 and content.read(4) == _ELF:
                 yield from _go(_ELF + content.read(), name)
 
@@ -99,11 +109,24 @@ def _python(text: str, place: str) -> Component:
     )
 
 
+def _linked(document: Mapping[str, Any], place: str) -> Iterator[Component]:
+    """What a wheel's maker says is compiled into it: CycloneDX, with package URLs."""
+    for one in document.get("components", ()):
+        if found := _LINKED_PURL.match(one.get("purl", "")):
+            kind: Kind = "cargo" if found["kind"] == "cargo" else "generic"
+            licence = next((str(each["expression"]) for each in one.get("licenses", ()) if "expression" in each), "")
+            yield Component(kind, one["name"], one.get("version", ""), place=place, licence=licence)
+
+
 def _go(program: bytes, place: str) -> Iterator[Component]:
     build = read_build(program)
-    if build is None:
-        return
+    return iter(()) if build is None else of_build(build, place)
+
+
+def of_build(build: Build, place: str) -> Iterator[Component]:
+    """Go's library and every module of a program, but for main modules of ours that only wrap it."""
     yield Component("golang", "stdlib", build.go, place=place, licence="BSD-3-Clause")
     for module in modules_of(build):
-        if module.version and module.version != "(devel)":
-            yield Component("golang", module.path, module.version, place=place)
+        if not module.path.startswith(_OWN_MODULES):
+            version = module.version if module.version != "(devel)" else ""  # built from a checkout
+            yield Component("golang", module.path, version, place=place)

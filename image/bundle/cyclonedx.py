@@ -46,7 +46,7 @@ def _component(one: Component) -> dict[str, Any]:
         "type": "application" if one.kind == "generic" else "library",
         "bom-ref": one.identity,
         "name": one.name,
-        "version": one.version,
+        **({"version": one.version} if one.version else {}),
         "purl": one.purl,
         "evidence": {"occurrences": [{"location": one.place}]},
     }

@@ -68,7 +68,7 @@ def _package(one: Component) -> dict[str, Any]:
     package: dict[str, Any] = {
         "SPDXID": _identifier(one),
         "name": one.name,
-        "versionInfo": one.version,
+        **({"versionInfo": one.version} if one.version else {}),
         "downloadLocation": _UNKNOWN,
         "filesAnalyzed": False,
         "licenseConcluded": _UNKNOWN,

@@ -13,6 +13,8 @@ from recipes.step import BuildFailed, say
 from recipes.store import Recipe, Store, Workplace
 
 VERSION = "1.8.2"
+LINKED = {"oniguruma": "6.9.10", "decnumber": "3.68"}
+"""The libraries below its ``vendor`` that are linked into it."""
 AT_LEAST = (1, 7)
 PACKAGE = "1.13.0"
 PACKAGE_HASH = "sha256:e62bdddeab3b8a0a404581a7bb6f1e8c4cc6082280870031f746074f4cac52c0"
@@ -90,6 +92,8 @@ def _compile(work: Workplace, requirement: str, options: tuple[str, ...]) -> Pat
     for archive in (f"jq-{PACKAGE}.tar.gz", f"jq-{PACKAGE}/deps/jq-{VERSION}.tar.gz"):
         work.steps.run(["tar", "-xzf", archive, "--no-same-owner"], cwd=work.scratch)
     source = work.scratch / f"jq-{VERSION}"
+    if f"AC_INIT(onig, {LINKED['oniguruma']})" not in (source / "vendor/oniguruma/configure.ac").read_text():
+        raise BuildFailed(f"jq {VERSION} has another oniguruma than {LINKED['oniguruma']}: correct LINKED")
     work.steps.run((*CONFIGURE, *options), cwd=source)
     work.steps.run(["make", f"-j{os.cpu_count() or 1}"], cwd=source)
     (work.out / "bin").mkdir()

@@ -26,6 +26,11 @@ Maintainer: Debian OpenSSL Team <pkg-openssl-devel@alioth-lists.debian.net>
 Description: Secure Sockets Layer toolkit
 """
 PYTHON = "Metadata-Version: 2.4\nName: Ruamel_Yaml.clib\nVersion: 0.2\nLicense-Expression: MIT\n\nText: no header\n"
+CRATES = """{"bomFormat": "CycloneDX", "components": [
+ {"name": "asn1", "version": "0.24.1", "purl": "pkg:cargo/asn1@0.24.1", "licenses": [{"expression": "BSD-3-Clause"}]},
+ {"name": "openssl", "version": "4.0.3", "purl": "pkg:generic/openssl@4.0.3?download_url=https://example.com/o"},
+ {"name": "x", "version": "0.2"}
+]}"""
 LABELS = {
     "org.opencontainers.image.title": "obi-mcp",
     "org.opencontainers.image.version": "0.1.0",
@@ -40,6 +45,7 @@ def small_images(out: Path, architectures: tuple[str, ...] = ("amd64", "arm64"),
         files = out / "files" / architecture
         _put(files / "var/lib/dpkg/status.d/libssl3", DEBIAN.format(architecture=architecture))
         _put(files / "usr/lib/python3/site-packages/x-0.2.dist-info/METADATA", PYTHON)
+        _put(files / "usr/lib/python3/site-packages/x-0.2.dist-info/sboms/x.json", CRATES)
         _put(files / "usr/local/bin/jq", "not a program\n")
         if program is not None:
             shutil.copy(program, files / "usr/local/bin" / program.name)

@@ -26,6 +26,10 @@ EXPECTED = {
     "&upstream=openssl%403.0.22-1",
     ("Ruamel_Yaml.clib", "0.2"): "pkg:pypi/ruamel-yaml-clib@0.2",
     ("jq", "1.8.2"): "pkg:generic/jq@1.8.2",
+    ("oniguruma", "6.9.10"): "pkg:generic/oniguruma@6.9.10",
+    ("decnumber", "3.68"): "pkg:generic/decnumber@3.68",
+    ("asn1", "0.24.1"): "pkg:cargo/asn1@0.24.1",
+    ("openssl", "4.0.3"): "pkg:generic/openssl@4.0.3",
 }
 
 
@@ -128,6 +132,16 @@ def test_modules_are_those_that_go_itself_names(name: str) -> None:
     assert build is not None
     assert [(module.path, module.version) for module in modules_of(build)] == expected
     assert said.splitlines()[0].endswith(f": go{build.go}")
+
+
+def test_a_program_of_a_checkout_is_listed_without_a_version_and_a_wrapper_of_ours_is_not() -> None:
+    from bundle.contents import of_build
+    from bundle.go_build import Build, Module
+
+    module = Module("example.com/X/y", "v1.0.0+incompatible")
+    for main, expected in (("obi-mcp/tools/kubectl", []), ("go.example.com/obi", ["pkg:golang/go.example.com/obi"])):
+        found = [one.purl for one in of_build(Build("1.26", Module(main, "(devel)"), (module,)), "usr/local/bin/obi")]
+        assert found == ["pkg:golang/stdlib@1.26", *expected, "pkg:golang/example.com/x/y@v1.0.0%2Bincompatible"]
 
 
 def test_what_is_no_go_program_has_no_modules() -> None:
