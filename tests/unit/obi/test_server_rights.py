@@ -68,9 +68,10 @@ def test_rights_in_the_cluster(access: Access, resource: str, expected: set[str]
 
 
 def test_cluster_objects_are_changed_by_name_only() -> None:
-    for rule in rules(Access.FULL, "ClusterRole"):
-        if {"clusterroles", "clusterrolebindings"} & set(rule["resources"]) and "delete" in rule["verbs"]:
-            assert rule["resourceNames"] == ["obi"]
+    removing = [rule for rule in rules(Access.FULL, "ClusterRole") if "delete" in rule["verbs"]]
+    assert [(rule["resources"], rule["resourceNames"]) for rule in removing] == [
+        (["clusterrolebindings", "clusterroles"], ["obi"])
+    ]
 
 
 @pytest.mark.parametrize("access", LEVELS)
