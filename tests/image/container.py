@@ -74,7 +74,7 @@ def copy_project(target: Path) -> Path:
     """The sources that an image is built from, in another folder."""
     for name in ("image", "policy", "server"):
         shutil.copytree(ROOT / name, target / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for pattern in ("*.lock", "*.md", "pyproject.toml", "LICENSE", "Makefile", ".gitignore", ".dockerignore"):
+    for pattern in ("*.lock", "*.md", "*file", "pyproject.toml", "LICENSE", ".gitignore", ".dockerignore"):
         for file in ROOT.glob(pattern):
             shutil.copy2(file, target / file.name)
     return target

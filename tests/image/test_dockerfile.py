@@ -15,7 +15,7 @@ import pytest
 from tests.daemon import ROOT, DockerDaemon
 from tests.image.container import ORIGIN, Built, copy_project
 
-DOCKERFILE = ROOT / "image" / "Dockerfile"
+DOCKERFILE = ROOT / "Dockerfile"
 HADOLINT = Path(sys.executable).parent / "hadolint"
 BASE, RESULT = "obi-mcp-base:test", "obi-mcp-dockerfile:test"
 # What Docker itself makes in a container.
@@ -50,7 +50,7 @@ def test_built_without_a_network_it_is_the_same_image(daemon: DockerDaemon, buil
         "SOURCE": ORIGIN["SOURCE"],
     }
     words = [word for name, value in arguments.items() for word in ("--build-arg", f"{name}={value}")]
-    argv = [str(daemon.bin / "docker"), "build", "--network=none", "-f", str(DOCKERFILE), "-t", RESULT, *words]
+    argv = [str(daemon.bin / "docker"), "build", "--network=none", "-t", RESULT, *words]
     environment = {**daemon.environment, "DOCKER_BUILDKIT": "1"}
     done = subprocess.run([*argv, str(context)], env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -1,7 +1,7 @@
 # One file, two ways to build the same image; docs/image.md says more. It needs BuildKit, which Docker has by default.
 #
 # With registries and the network, from a base pinned by digest:
-#     docker build -f image/Dockerfile .
+#     docker build .
 # Without: from Debian packages and from the parts that `make image` has made, PARTS=given and `--network=none`.
 # Every layer on top of the base is the same folder in both, and in what `make image` writes.
 
@@ -63,7 +63,7 @@ ENV PATH=/usr/local/bin:/usr/bin \
     XDG_CONFIG_HOME=/etc \
     XDG_RUNTIME_DIR=/tmp
 
-ARG VERSION=
+ARG VERSION=0.1.0
 ARG REVISION=
 ARG SOURCE=
 LABEL org.opencontainers.image.title="obi-mcp" \
