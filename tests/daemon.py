@@ -34,6 +34,7 @@ sys.path[:0] = [path for path in (str(ROOT), str(ROOT / "image")) if path not in
 from recipes.step import Steps  # noqa: E402
 from recipes.store import Recipe, Store, Workplace, cache_root  # noqa: E402
 from tests.sandbox import build, cgroup  # noqa: E402
+from tests.sandbox.instance import machine_lock  # noqa: E402
 
 _PACKAGES = ("docker.io", "containerd", "tini")
 # Their libraries and runc come with no service, so that installing them starts nothing.
@@ -98,16 +99,25 @@ def _unpack(work: Workplace) -> None:
             program.rename(work.out / "bin" / program.name)
 
 
+def _missing() -> set[str]:
+    return {package for file, package in _INSTALLED.items() if not _present(file)}
+
+
 def _install_libraries() -> None:
-    missing = {package for file, package in _INSTALLED.items() if not _present(file)}
-    if not missing:
+    if not _missing():
         return
+    with machine_lock("packages"):  # apt-get fails where another runs
+        if missing := _missing():  # another may have installed them meanwhile
+            _install(missing)
+
+
+def _install(missing: set[str]) -> None:
     log = cache_root().parent / "sandbox" / "docker-packages.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     steps = Steps("packages", log)
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     steps.run(["apt-get", "update", "-q"], cwd=log.parent, env=environment)
-    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *sorted(missing)]
+    install = [*build.INSTALL, *sorted(missing)]
     steps.run(install, cwd=log.parent, env=environment)
 
 

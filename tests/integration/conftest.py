@@ -14,12 +14,16 @@ from typing import Any
 
 import pytest
 from mcp import Client, StdioServerParameters
+from tests.sandbox.api import wait_until
 from tests.sandbox.everything import everything
 from tests.sandbox.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[2]
 # What controllers make and remove for the objects of others, at a time of their own.
 _DERIVED = frozenset({"pods", "replicasets", "controllerrevisions", "endpoints", "endpointslices"})
+WHOLE_WITHIN_S = 300.0
+# Of a call: the default, half a minute, is not much on a busy machine.
+CALL_S = "120"
 _AT_FIRST = pytest.StashKey[tuple[Sandbox, frozenset[str]]]()
 
 
@@ -27,19 +31,29 @@ _AT_FIRST = pytest.StashKey[tuple[Sandbox, frozenset[str]]]()
 def sandbox(pytestconfig: pytest.Config) -> Iterator[Sandbox]:
     """A sandbox of this session's own, with cluster-admin in its kubeconfig."""
     with Sandbox.up(f"tests-{os.getpid()}") as running:
-        pytestconfig.stash[_AT_FIRST] = (running, _objects(running))
+        pytestconfig.stash[_AT_FIRST] = (running, _settled_objects(running))
         yield running
         del pytestconfig.stash[_AT_FIRST]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def sandbox_as_it_was(pytestconfig: pytest.Config) -> Iterator[None]:
-    """Each file leaves the objects of the sandbox that it found, none on its way out, for whatever file comes next."""
+    """Each file leaves the objects of the sandbox that it found, none on its way out, and all pods ready, for whatever
+    file comes next."""
     yield
     if _AT_FIRST in pytestconfig.stash:
         running, at_first = pytestconfig.stash[_AT_FIRST]
         now = _objects(running)
         assert (sorted(now - at_first), sorted(at_first - now)) == ([], []), "left behind, or taken away"
+        wait_until("everything runs again", running.whole, within_s=WHOLE_WITHIN_S)
+
+
+def _settled_objects(running: Sandbox) -> frozenset[str]:
+    """The same once the controllers have made what they make for themselves when they start."""
+    objects = _objects(running)
+    while (again := _objects(running)) != objects:
+        objects = again
+    return objects
 
 
 def _objects(running: Sandbox) -> frozenset[str]:
@@ -112,6 +126,7 @@ def serve(sandbox: Sandbox, programs_bin: Path, tmp_path: Path) -> Serve:
             "OBI_MCP_PROGRAMS__KUBECONFIG": str(sandbox.kubeconfig),
             "OBI_MCP_PROGRAMS__PATH": json.dumps([str(programs_bin)]),
             "OBI_MCP_AUDIT__FILE": str(audit),
+            "OBI_MCP_LIMITS__TIMEOUT_S": CALL_S,
             **settings,
         }
         parameters = StdioServerParameters(

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,8 @@ ROOT = Path(__file__).parents[2]
 OWN, PEER = "10.98.7.1", "10.98.7.2"
 LINK, PORT, METRICS = "veth0", 8000, 9490
 BODY = 20_000
+READY_WITHIN_S = 120
+"""What an agent may take to become ready: on a busy machine more than the tool's own bound."""
 FLOWS = "beyla_network_flow_bytes_total"
 
 CONFIG = f"""\
@@ -81,6 +83,8 @@ class Served:
 
     async def call(self, tool: str, **arguments: Any) -> Answered:
         """Calls one tool."""
+        if tool == "obi_deploy_local":
+            arguments.setdefault("timeout_s", READY_WITHIN_S)
         result = await self.client.call_tool(tool, arguments)
         text = "\n".join(getattr(part, "text", "") for part in result.content)
         return Answered(dict(result.structured_content or {}), text, bool(result.is_error))
@@ -187,7 +191,8 @@ def local_host(name: str, directory: Path, binary: Path, **more: Any) -> Iterato
             yield made
         finally:
             for pid in made.processes():  # of a test that failed
-                os.kill(int(pid), signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(int(pid), signal.SIGKILL)
     finally:
         if serving is not None:
             serving.kill()

@@ -49,7 +49,7 @@ def running(at: Place, process: subprocess.Popen[bytes]) -> int:
 def begin_call(at: Place, with_server: Server, number: object = "hanging") -> None:
     at.behave(HANG)
     before = running(at, with_server.process)
-    with_server.call(number, API_VERSIONS)
+    with_server.call(number, API_VERSIONS, timeout_s=300)
     wait_until(lambda: running(at, with_server.process) > before, "the call's kubectl runs")
 
 
@@ -179,7 +179,7 @@ def test_a_thousand_requests_at_once_are_all_answered_and_the_last_are_told_to_w
                     "jsonrpc": "2.0",
                     "id": number,
                     "method": "tools/call",
-                    "params": {"name": "obi_kubectl", "arguments": {"command": API_VERSIONS, "timeout_s": 60}},
+                    "params": {"name": "obi_kubectl", "arguments": {"command": API_VERSIONS, "timeout_s": 300}},
                 }
             )
             for number in range(1000)

@@ -139,18 +139,18 @@ async def test_one_that_says_nothing_or_is_gone_costs_only_itself(
         both = await rows(session)
         assert (both[EAST]["nodes"], both[WEST]["nodes"]) == (4, 2), both
         with suspended(west):
-            seen = await rows(session, timeout_s=3)
-            assert seen[WEST]["code"] == "timeout" and "3 s" in seen[WEST]["problem"] and "problem" not in seen[EAST], (
-                seen
-            )
+            seen = await rows(session, timeout_s=15)
+            assert (
+                seen[WEST]["code"] == "timeout" and "15 s" in seen[WEST]["problem"] and "problem" not in seen[EAST]
+            ), seen
             status, text, failed = await ask(session, "obi_k8s_status", context=EAST)
             assert not failed and status["nodes"] == 4, text
-        back = await rows(session, timeout_s=30)
+        back = await rows(session, timeout_s=60)
         assert back[WEST]["nodes"] == 2, back
         # INVARIANT: the last of the module: the cluster does not come back.
         (server,) = [one for one in daemon.recorded(west.instance) if one.name == "kube-apiserver"]
         daemon.stop([server])
-        seen = await rows(session, timeout_s=10)
+        seen = await rows(session, timeout_s=60)
         assert seen[WEST]["code"] == "cluster_unreachable" and seen[WEST]["problem"], seen
         assert seen[EAST]["workloads"][0]["covered"] == 4, seen
         lost, text, failed = await ask(session, "obi_k8s_status", context=WEST)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from tests.integration.conftest import Serve
-from tests.integration.test_live_manifests import monitor
+from tests.integration.test_live_manifests import monitor, wait_until_monitored
 from tests.integration.test_road import kubectl
 from tests.sandbox.sandbox import Sandbox
 from tests.unit.policy.manifest_cases import body_of
@@ -63,7 +63,7 @@ async def test_a_write_that_is_right_is_made(serve: Serve) -> None:
 def monitors(sandbox: Sandbox, programs_bin: Path) -> Iterator[None]:
     for kind in ("ServiceMonitor", "PodMonitor"):
         kubectl(programs_bin, sandbox, "create", "-f", "-", stdin=json.dumps(monitor(kind)))
-    kubectl(programs_bin, sandbox, "wait", "crd", "--all", "--for=condition=Established", "--timeout=20s")
+    wait_until_monitored(sandbox)
     yield
     for plural in ("servicemonitors", "podmonitors"):
         kubectl(programs_bin, sandbox, "delete", "crd", f"{plural}.monitoring.coreos.com")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ from typing import Any
 import pytest
 from tests.integration import test_helm_road, test_planted, test_racing_writer
 from tests.integration.conftest import Outcome, Serve, Session
+from tests.sandbox.api import wait_until
 from tests.sandbox.sandbox import Sandbox
 from tests.unit.policy.manifest_cases import CASES, attacks, body_of, put
 
@@ -96,7 +98,7 @@ class Standing:
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
     """One of this module's own, with the definitions of Prometheus's operator."""
-    with Sandbox.up("live-manifests", real_node=False) as running:
+    with Sandbox.up(f"manifests-{os.getpid()}", real_node=False) as running:
         yield running
 
 
@@ -105,10 +107,18 @@ def standing(sandbox: Sandbox, programs_bin: Path) -> Standing:
     made = Standing(sandbox, programs_bin)
     for definition in (monitor("ServiceMonitor"), monitor("PodMonitor")):
         made.kubectl("create", "-f", "-", stdin=definition)
-    made.kubectl("wait", "crd", "--all", "--for=condition=Established", "--timeout=20s")
+    wait_until_monitored(sandbox)
     # The sandbox's own role would bear the name of the set's.
     made.kubectl("delete", "clusterrole,clusterrolebinding", "obi", "--ignore-not-found")
     return made
+
+
+def wait_until_monitored(sandbox: Sandbox, *plurals: str) -> None:
+    """Waits until kubectl finds these kinds of the Prometheus operator; without any, both."""
+    wanted = plurals or ("servicemonitors", "podmonitors")
+    wait_until(
+        "kubectl finds the kinds", lambda: sandbox.api.serves("monitoring.coreos.com", "v1", *wanted), within_s=180
+    )
 
 
 def monitor(kind: str) -> dict[str, Any]:

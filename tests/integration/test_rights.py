@@ -15,7 +15,7 @@ import yaml
 from tests.integration.accounts import Account, Administrator, account, remove
 from tests.integration.conftest import Outcome, Serve, Session
 from tests.integration.test_kubernetes import ask
-from tests.integration.test_live_manifests import monitor
+from tests.integration.test_live_manifests import monitor, wait_until_monitored
 from tests.sandbox.api import Api, wait_until
 from tests.sandbox.everything import everything
 from tests.sandbox.sandbox import Sandbox
@@ -256,7 +256,7 @@ def furnished(administrator: Administrator) -> Iterator[None]:
     objects[1]["spec"]["template"]["spec"].pop("serviceAccountName", None)
     for body in objects:
         administrator.kubectl("create", "-f", "-", stdin=json.dumps(body))
-    administrator.kubectl("wait", "crd", "servicemonitors.monitoring.coreos.com", "--for=condition=Established")
+    wait_until_monitored(administrator.sandbox, "servicemonitors")
     yield
     for body in objects:
         administrator.kubectl("delete", "-f", "-", stdin=json.dumps(body))

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from tests.integration.conftest import Serve
-from tests.integration.test_kubernetes import TOOLSETS, ask
+from tests.integration.test_kubernetes import PATIENCE_S, TOOLSETS, ask
 from tests.sandbox.api import Api, pod_ready, wait_until
 from tests.sandbox.archive import OBI_IMAGE
 from tests.sandbox.sandbox import Sandbox
@@ -213,12 +213,13 @@ async def test_what_the_controller_may_not_make_is_the_reason(serve: Serve, sand
     sandbox.api.post("/apis/apps/v1/namespaces/monitoring/daemonsets", body).require("a DaemonSet")
     settings = {**TOOLSETS, "OBI_MCP_SCOPE__INSTRUMENTED_NAMESPACES": '["monitoring"]'}
     async with serve(**settings) as session:
-        for _ in range(100):
-            seen, text, _ = await ask(session, "obi_k8s_status", namespace="monitoring")
-            reasons = {entry["node"]: entry for entry in seen["workloads"][0]["uncovered"]}
-            if "exceeded quota" in reasons["kwok-40"]["why"]:
-                break
-            await asyncio.sleep(0.1)  # until the controller has tried
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                seen, text, _ = await ask(session, "obi_k8s_status", namespace="monitoring")
+                reasons = {entry["node"]: entry for entry in seen["workloads"][0]["uncovered"]}
+                if "exceeded quota" in reasons["kwok-40"]["why"]:
+                    break
+                await asyncio.sleep(0.1)  # until the controller has tried
     assert "no pod could be made: exceeded quota: none" in reasons["kwok-40"]["why"], text
     assert "quota" in reasons["kwok-40"]["next_step"] and "quota=yes" in reasons["kwok-41"]["why"]
     assert seen["quotas"] == [{"name": "none", "namespace": "monitoring", "hard": {"pods": "0"}, "used": {"pods": "0"}}]

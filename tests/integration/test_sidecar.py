@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from tests.integration.conftest import Outcome, Serve, Session
-from tests.integration.test_kubernetes import ask
+from tests.integration.test_kubernetes import PATIENCE_S, ask
 from tests.sandbox.api import pod_ready, wait_until
 from tests.sandbox.archive import OBI_IMAGE
 from tests.sandbox.sandbox import Sandbox
@@ -80,12 +80,11 @@ async def planned(session: Session, tool: str, **arguments: Any) -> dict[str, An
 
 async def until_it_serves(session: Session, pod: str) -> Outcome:
     """The sidecar's metrics once it has begun. It sees no request here: this kernel has no probes for it."""
-    for _ in range(300):
-        metrics = await session.kubectl(f"get --raw /api/v1/namespaces/{SPACE}/pods/{pod}:{PORT}/proxy/metrics")
-        if not metrics.is_error:
-            return metrics
-        await asyncio.sleep(0.1)
-    raise AssertionError(f"the sidecar serves nothing: {metrics.text}")
+    command = f"get --raw /api/v1/namespaces/{SPACE}/pods/{pod}:{PORT}/proxy/metrics"
+    async with asyncio.timeout(PATIENCE_S):
+        while (metrics := await session.kubectl(command)).is_error:
+            await asyncio.sleep(0.1)
+        return metrics
 
 
 async def test_beside_a_real_application_and_away_again(

@@ -25,11 +25,13 @@ from recipes import toolchain  # noqa: E402
 from recipes.step import BuildFailed, Steps, say  # noqa: E402
 from recipes.store import Recipe, Store, Workplace, cache_root  # noqa: E402
 from tests.sandbox import archive  # noqa: E402
+from tests.sandbox.instance import machine_lock  # noqa: E402
 
 NICENESS = 10
 BUILD_FLAGS = ("-trimpath", "-buildvcs=false")
 # None of these brings a service, so that installing them starts nothing.
 DEBIAN_PACKAGES = {"runc": "runc", "ip": "iproute2", "nsenter": "util-linux"}
+INSTALL = ("apt-get", "install", "-y", "-q", "--no-install-recommends", "-o", "DPkg::Lock::Timeout=300")
 NODE_ONLY = "without it the sandbox comes up with simulated nodes alone"
 
 
@@ -152,21 +154,30 @@ def make(store: Store) -> dict[str, str]:
 
 def ensure_packages(store: Store) -> None:
     """Leave runc and the network tools on the machine: installed where we are root on Debian, else told about."""
-    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
-    missing = sorted({package for name, package in DEBIAN_PACKAGES.items() if shutil.which(name, path=path) is None})
+    missing = _missing_packages()
     if not missing:
         return
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         say(f"not on this machine: {' '.join(missing)}; {NODE_ONLY}")
         return
+    with machine_lock("packages"):  # apt-get fails where another runs
+        if missing := _missing_packages():  # another may have installed them meanwhile
+            _install(store, missing)
+
+
+def _missing_packages() -> list[str]:
+    path = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
+    return sorted({package for name, package in DEBIAN_PACKAGES.items() if shutil.which(name, path=path) is None})
+
+
+def _install(store: Store, missing: list[str]) -> None:
     say(f"installing {' '.join(missing)}")
     store.root.mkdir(parents=True, exist_ok=True)
     steps = Steps("packages", store.root / "packages.log")
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
-    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *missing]
     try:
         steps.run(["apt-get", "update", "-q"], cwd=store.root, env=environment)
-        steps.run(install, cwd=store.root, env=environment)
+        steps.run([*INSTALL, *missing], cwd=store.root, env=environment)
     except BuildFailed as failure:
         say(f"{failure}\n{NODE_ONLY}")
 

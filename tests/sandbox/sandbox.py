@@ -17,7 +17,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).resolve().parent.parent.parent))
 
 from tests.sandbox import contents, daemon, network, node, programs, requests, start
-from tests.sandbox.api import Api
+from tests.sandbox.api import Api, pod_ready
 from tests.sandbox.foreign import fingerprints
 from tests.sandbox.instance import Instance, SandboxError, load, recorded
 from tests.sandbox.requests import Request
@@ -114,6 +114,13 @@ class Sandbox:
             for pod in pods
             if "deletionTimestamp" not in pod["metadata"] and "nodeName" in pod["spec"]
         }
+
+    def whole(self) -> bool:
+        """Whether OBI has one pod on each of its nodes, and its pods and all others run and are ready."""
+        if set(self.pods_by_node()) != set(self.facts["obi"]["pods_by_node"]):
+            return False
+        pods = [pod for namespace in contents.NAMESPACES for pod in self.api.pods(namespace)]
+        return all("deletionTimestamp" not in pod["metadata"] and pod_ready(pod) for pod in pods)
 
     def name_image(self, reference: str, other: str) -> None:
         """Give an image of the real node another name, too. Raises: SandboxError."""

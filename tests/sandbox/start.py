@@ -119,6 +119,7 @@ def bring_up(
     """Start everything and wait until it runs. Raises: SandboxError; the caller takes down what was made."""
     obstacle = node.obstacle(programs) if real_node else "not asked for"
     if instance.index is not None:
+        daemon.make_room_for_watchers()
         network.make(instance)
         traffic.start_peer(instance, programs.companion)
         timeline.done("network")

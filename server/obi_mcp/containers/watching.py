@@ -16,12 +16,12 @@ from obi_mcp.policy.effects import ApprovedEffect, ContainerRun
 
 TAIL = 200
 _POLL_S = 0.1
-_SETTLES_S = 0.7
+_SETTLES_S, _ENDS_S = 0.7, 3.0
 _NETWORK = frozenset({Feature.NETWORK, Feature.NETWORK_TC})
 # What OBI and Beyla say once the part has begun (OBI v0.5.0, Beyla 1.8: runs).
 _NETWORK_READY, _APPLICATION_READY = "Flows agent successfully started", "Starting main node"
 _EXITS = {
-    0: "it ended by itself with exit code 0",
+    0: "exit code 0: it was told to end, or gave up, as it does when its Prometheus port is taken",
     2: "exit code 2: the command line has a flag that this version does not know",
     129: "exit code 129: SIGHUP, which OBI does not survive",
     137: "exit code 137: it was killed (SIGKILL)",
@@ -56,6 +56,11 @@ async def watch(
         # OBI opens its ports after it has said that it has started, and ends when one is taken.
         await asyncio.sleep(_SETTLES_S)
         seen = await _look(engine, approved, made, asks)
+        # Where it has said what is wrong, its end may take a little longer on a busy host.
+        deadline = loop.time() + _ENDS_S
+        while seen.ready and seen.symptoms and loop.time() < deadline:
+            await asyncio.sleep(_POLL_S)
+            seen = await _look(engine, approved, made, asks)
     return seen
 
 
@@ -72,13 +77,9 @@ def _gone(container: Container) -> bool:
 
 def problems(container: Container, lines: Iterable[str]) -> tuple[Symptom, ...]:
     """What is wrong, by how it ended and by what it printed; the most telling first."""
-    ends: list[Symptom] = []
-    if container.out_of_memory:
-        ends += filter(None, (symptom_of_end("OOMKilled"),))
-    elif container.ended and container.exit_code == 0:
-        ends += filter(None, (symptom_of_end("Completed"),))
+    end = symptom_of_end("OOMKilled") if container.out_of_memory else None
     said = symptoms_in(line for line in lines if parse_line(line).kind in ("log", "other"))
-    return (*(ends if container.out_of_memory else ()), *said, *(() if container.out_of_memory or said else ends))
+    return said if end is None else (end, *said)
 
 
 def how_it_ended(container: Container) -> str:

@@ -144,7 +144,7 @@ def test_one_that_gives_up_at_once_is_not_started_again(tmp_path: Path) -> None:
 
 
 def test_one_that_waits_to_be_started_again_can_be_stopped(tmp_path: Path) -> None:
-    manner = replace(QUICK, first_backoff_s=30.0, most_backoff_s=30.0)
+    manner = replace(QUICK, first_backoff_s=3000.0, most_backoff_s=3000.0)
 
     async def scenario() -> None:
         async with host(tmp_path, "os.kill(os.getpid(), signal.SIGKILL)", manner) as one:
@@ -187,23 +187,24 @@ def test_the_launcher_takes_only_variables_of_an_agents(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
-ASKED: list[tuple[str, tuple[int, str, str] | str]] = [
-    # what the program does, what it says
+ASKED: list[tuple[str, float, tuple[int, str, str] | str]] = [
+    # what the program does, how long it may take, what it says
     (
         "print('configuration is valid', sys.argv[1:3], open(sys.argv[3]).read())",
+        WITHIN_S,
         (0, "configuration is valid ['config', 'validate'] a: 1\n\n", ""),
     ),
-    ("print('validation failed: x', file=sys.stderr); sys.exit(1)", (1, "", "validation failed: x\n")),
-    ("time.sleep(60)", "gave no answer within 0.3 s and was ended"),
+    ("print('validation failed: x', file=sys.stderr); sys.exit(1)", WITHIN_S, (1, "", "validation failed: x\n")),
+    ("time.sleep(1000)", 0.3, "gave no answer within 0.3 s and was ended"),
 ]
 
 
-@pytest.mark.parametrize(("body", "wanted"), ASKED)
+@pytest.mark.parametrize(("body", "within_s", "wanted"), ASKED)
 def test_the_program_itself_is_asked_about_a_configuration(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, wanted: tuple[int, str, str] | str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body: str, within_s: float, wanted: tuple[int, str, str] | str
 ) -> None:
     start = launcher.START.replace(
-        "import main;", "import main; import obi_mcp.process.agent_launcher as own; own.CHECK_S = 0.3;"
+        "import main;", f"import main; import obi_mcp.process.agent_launcher as own; own.CHECK_S = {within_s};"
     )
     monkeypatch.setattr(launcher, "START", start)
 

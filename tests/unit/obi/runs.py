@@ -14,9 +14,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-LONGEST_S = 12.0
+LONGEST_S = 60.0
 QUIET_S = 1.5
-"""Once it has started, so long without a line means that nothing about the configuration follows."""
+"""Once it has started, so long without a line means that nothing about the configuration follows. Of one that is known
+to end, its end is waited for: the machine may be busy."""
 
 _IP = shutil.which("ip", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/sbin") or "ip"
 _STARTED = re.compile(rb"starting (?:Beyla in )?\S+ (?:Observability|metrics) mode|starting Beyla in")
@@ -54,8 +55,10 @@ def namespaces(count: int) -> Iterator[queue.Queue[str]]:
             subprocess.run([_IP, "netns", "del", name], check=False)
 
 
-def run(binary: str, content: bytes, environment: dict[str, str] | None, free: queue.Queue[str]) -> Ran:
-    """Start it, read its log until it ends or is quiet, and kill it by its process id."""
+def run(
+    binary: str, content: bytes, environment: dict[str, str] | None, free: queue.Queue[str], *, ends: bool = False
+) -> Ran:
+    """Start it, read its log until it ends or is quiet, and kill it by its process id. ``ends``: it is known to end."""
     namespace = free.get()
     try:
         with tempfile.TemporaryDirectory(prefix="obi-config-") as directory:
@@ -71,7 +74,7 @@ def run(binary: str, content: bytes, environment: dict[str, str] | None, free: q
                 cwd=directory,
             ) as process:
                 try:
-                    log = _read(process)
+                    log = _read(process, LONGEST_S if ends else QUIET_S)
                 finally:
                     still = process.poll() is None
                     process.kill()
@@ -80,13 +83,13 @@ def run(binary: str, content: bytes, environment: dict[str, str] | None, free: q
         free.put(namespace)
 
 
-def _read(process: subprocess.Popen[bytes]) -> bytes:
+def _read(process: subprocess.Popen[bytes], quiet_s: float) -> bytes:
     """The log until the end, until it is quiet after the start, or until it is too long ago that it began."""
     assert process.stdout is not None
     log = b""
     with selectors.DefaultSelector() as selector:
         selector.register(process.stdout, selectors.EVENT_READ)
-        while selector.select(QUIET_S if _STARTED.search(log) else LONGEST_S):
+        while selector.select(quiet_s if _STARTED.search(log) else LONGEST_S):
             more = os.read(process.stdout.fileno(), 65_536)
             if not more:
                 process.wait(LONGEST_S)
