@@ -120,7 +120,7 @@ STEPS: tuple[ToolStep, ...] = (
     ToolStep(
         "On Kubernetes: can OBI run here, and may this server put it here?",
         "obi_k8s_preflight",
-        _fixed(namespace=SPACE, features=["network"]),
+        _fixed(**NAMED, features=["network"], prometheus_port=PORT),
         _findings,
         says=("OBI can run here",),
     ),

@@ -140,7 +140,10 @@ Step = Callable[[Demo], Awaitable[None]]
 
 
 async def preflight(demo: Demo) -> None:
-    seen = await demo.asked("obi_k8s_preflight", namespace=demo.wanted.namespace, features=["network"])
+    wanted = {
+        key: demo.wanted.arguments(demo.sandbox)[key] for key in ("name", "namespace", "features", "prometheus_port")
+    }
+    seen = await demo.asked("obi_k8s_preflight", **wanted)
     assert seen["ready"], seen
     assert {"kernel", "rights", "taint"} <= {finding["id"] for finding in seen["findings"]}
 

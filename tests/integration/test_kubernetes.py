@@ -263,12 +263,20 @@ async def test_a_real_agent_that_ends_is_explained_from_its_last_lines(serve: Se
 
 async def test_preflight_knows_the_nodes_the_rights_and_what_is_there(serve: Serve) -> None:
     async with serve(**TOOLSETS) as session:
-        seen, text, failed = await ask(session, "obi_k8s_preflight")
+        seen, text, failed = await ask(session, "obi_k8s_preflight", name="beyla", features=["application"])
+        again, _, _ = await ask(session, "obi_k8s_preflight")
+        taken, _, _ = await ask(session, "obi_k8s_preflight", name="beyla", features=["network"])
         outside, _, _ = await ask(session, "obi_k8s_preflight", namespace="kube-system")
     assert not failed and seen["ready"], text
     by_id = {finding["id"]: finding for finding in seen["findings"]}
     assert "observability/obi runs already on 4 nodes" in by_id["existing"]["what"]
     assert by_id["rights"]["severity"] == "info" and "6.1.0" in text
+    # The sandbox's own was made otherwise, and has the port of the nodes.
+    assert (
+        not again["ready"]
+        and "immutable" in next(one for one in again["findings"] if one["id"] == "dry-run")["evidence"]
+    )
+    assert not taken["ready"] and "9090" in next(one for one in taken["findings"] if one["id"] == "port")["what"]
     assert not outside["ready"]
     assert "scope.namespaces" in next(entry for entry in outside["findings"] if entry["id"] == "scope")["what"]
 

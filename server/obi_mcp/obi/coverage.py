@@ -32,13 +32,14 @@ _BLOCKING = frozenset({"NoSchedule", "NoExecute"})
 @dataclass(frozen=True, slots=True)
 class NodeCoverage:
     """One node. ``why`` is empty for a healthy one; otherwise one sentence, and ``next_step`` says what to do. ``pod``:
-    the one that is there, or that is made for this node and not there."""
+    the one that is there, or that is made for this node and not there. ``refused``: it could not even be made."""
 
     node: str
     state: State
     pod: str | None = None
     why: str = ""
     next_step: str = ""
+    refused: bool = False
 
 
 def cover(
@@ -71,39 +72,47 @@ def restarts(pod: Object) -> int:
 
 def trouble(pod: Object) -> tuple[str, str]:
     """Why a pod is not well, in a sentence, and what to do; empty for one that is."""
+    if at(pod, "metadata", "deletionTimestamp"):
+        held = ", ".join(at(pod, "metadata", "finalizers") or ())
+        if held:
+            return f"the pod is being deleted, held by the finalizers {held}", "whoever set them has to take them away"
+        return "the pod is being deleted", "wait for its successor"
     for status in at(pod, "status", "containerStatuses") or ():
         waiting = at(status, "state", "waiting", "reason")
         ended = at(status, "state", "terminated") or at(status, "lastState", "terminated") or {}
         reason = str(ended.get("reason") or "")
         if waiting == "CrashLoopBackOff" or (waiting is None and at(status, "state", "terminated")):
             code = ended.get("exitCode")
-            return _ended(
-                f"its container {status.get('name')} ends again and again ({reason}, exit code {code})", reason
-            )
+            why = f"its container {status.get('name')} ends again and again ({reason}, exit code {code})"
+            return _ended(why, reason, f"kubectl logs {_named(pod)} --previous --tail=50")
         if waiting:
-            return _ended(f"its container {status.get('name')} waits: {waiting}", str(waiting))
+            why = f"its container {status.get('name')} waits: {waiting}"
+            return _ended(why, str(waiting), f"kubectl events --for pod/{_named(pod)}")
     if is_ready(pod):
         return "", ""
     phase = str(at(pod, "status", "phase") or "Unknown")
-    if at(pod, "metadata", "deletionTimestamp"):
-        return "the pod is being deleted", "wait for its successor"
     said = str(at(pod, "status", "message") or "")
     why = f"the pod is {phase} and not ready" + (f": {said}" if said else "")
-    return why, "read its events: kubectl events --for pod/NAME, and its logs"
+    return why, f"kubectl events --for pod/{_named(pod)}"
 
 
-def _ended(why: str, reason: str) -> tuple[str, str]:
+def _ended(why: str, reason: str, look: str) -> tuple[str, str]:
     symptom = symptom_of_end(reason)
-    if symptom is None:
-        return why, "read its last lines: kubectl logs POD --previous"
-    return f"{why}: {symptom.cause}", symptom.way_out
+    return (why, look) if symptom is None else (f"{why}: {symptom.cause}", symptom.way_out)
+
+
+def _named(pod: Object) -> str:
+    """As kubectl takes it after a verb that is about pods."""
+    namespace = at(pod, "metadata", "namespace")
+    return name_of(pod) + (f" -n {namespace}" if namespace else "")
 
 
 def _of_node(workload: Object, node: Object, pod: Object | None, said: Sequence[str]) -> NodeCoverage:
     name = name_of(node)
     if pod is None:
         why, step = _not_scheduled(workload, node, said)
-        return NodeCoverage(name, "uncovered", None, why, step)
+        refused = bool(said) and (why, step) == not_created(said[0])
+        return NodeCoverage(name, "uncovered", None, why, step, refused)
     if (placed := not_placed(pod)) is not None:
         return NodeCoverage(name, "uncovered", name_of(pod), f"its pod {name_of(pod)} is {placed[0]}", placed[1])
     why, step = trouble(pod)

@@ -12,6 +12,9 @@ from obi_mcp.obi.symptoms import Symptom, symptom_of_end, symptoms_in
 OFTEN = 3
 """A pod that was started again more often than that is in trouble, also while it runs."""
 _LAST_LINES = 3
+_PROBES = ("Liveness probe failed", "Startup probe failed")
+_ENDED_BY_PROBE = "Kubernetes ended it because a probe of it fails"
+_MEND_PROBE = "mend the probe's path and port in the DaemonSet, or give OBI more time to start"
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,9 @@ class Crash:
 
 
 def crash_of(pod: Object) -> Crash | None:
-    """The pod's container that ended last; None where none has."""
+    """The pod's container that ended last; None where none has, or where it has to end because the pod is deleted."""
+    if (pod.get("metadata") or {}).get("deletionTimestamp"):
+        return None
     for status in at(pod, "status", "containerStatuses") or ():
         ended = at(status, "state", "terminated") or at(status, "lastState", "terminated")
         if ended is None:
@@ -49,31 +54,38 @@ def crash_of(pod: Object) -> Crash | None:
     return None
 
 
-def explained(crash: Crash, lines: Sequence[str]) -> Finding:
-    """The end as a finding, from the last lines that the container printed: the latest that shows a known cause."""
+def explained(crash: Crash, lines: Sequence[str], said: Sequence[str] = ()) -> Finding:
+    """The end as a finding, from the last lines that the container printed: the latest that shows a known cause.
+
+    ``said``: what the kubelet complains of, which ends a container itself where a probe of it fails.
+    """
     code = "" if crash.exit_code is None else f", exit code {crash.exit_code}"
     times = f"{crash.count} times" if crash.count != 1 else "once"
-    said = f"{crash.pod} ended and was started again {times} (last: {crash.reason or 'unknown'}{code})"
+    what = f"{crash.pod} ended and was started again {times} (last: {crash.reason or 'unknown'}{code})"
     if not crash.count:
-        said = f"{crash.pod} ended ({crash.reason or 'unknown'}{code})"
-    symptom = _cause(crash, lines)
+        what = f"{crash.pod} ended ({crash.reason or 'unknown'}{code})"
+    symptom = _cause(crash, lines, said)
     if symptom is not None:
         return Finding(
-            f"crash.{symptom.id}", crash.severity, f"{said}: {symptom.cause}", symptom.evidence, symptom.way_out
+            f"crash.{symptom.id}", crash.severity, f"{what}: {symptom.cause}", symptom.evidence, symptom.way_out
         )
     last = [line.strip() for line in lines if line.strip()][-_LAST_LINES:]
     return Finding(
         "crash.unknown",
         crash.severity,
-        f"{said}, and its last lines show no cause that is known",
+        f"{what}, and its last lines show no cause that is known",
         " | ".join(last) or "it printed nothing",
         f"read more of it: obi_k8s_get_pod_logs with pod {crash.pod} and previous",
     )
 
 
-def _cause(crash: Crash, lines: Sequence[str]) -> Symptom | None:
+def _cause(crash: Crash, lines: Sequence[str], said: Sequence[str]) -> Symptom | None:
     # Killed for its memory it had no time to say so; otherwise the log knows better than the reason.
     by_reason = symptom_of_end(crash.reason)
     if by_reason is not None and crash.reason == "OOMKilled":
         return by_reason
-    return next(iter(symptoms_in(lines)), by_reason)
+    shown = next(iter(symptoms_in(lines)), None)
+    failing = next((text for text in said if text.startswith(_PROBES)), None)
+    if shown is None and failing is not None:
+        return Symptom("probe", failing, _ENDED_BY_PROBE, _MEND_PROBE, "run")
+    return shown or by_reason

@@ -26,6 +26,8 @@ _CREATIONS = (
     ("exceeded quota", "have the namespace's quota raised, or lower the resource requests of OBI's container"),
     ("PodSecurity", "label the namespace pod-security.kubernetes.io/enforce=privileged, or use one that is"),
     ("serviceaccount", "create the service account that the DaemonSet names"),
+    ("failed calling webhook", "an admission webhook of the cluster does not answer: ask whoever runs it"),
+    ("denied the request", "an admission policy or webhook of the cluster refuses the pod: ask whoever runs it"),
     ("maximum", "the namespace's limit range does not let such a pod in: see its limits"),
     ("minimum", "the namespace's limit range does not let such a pod in: see its limits"),
 )

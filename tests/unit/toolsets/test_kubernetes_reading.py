@@ -71,7 +71,7 @@ def crashed(**more: Any) -> dict[str, Any]:
     return {"containerStatuses": [one]}
 
 
-DAEMONSET = {
+DAEMONSET: dict[str, Any] = {
     "metadata": {"name": "obi", "namespace": "observability", "uid": "ds", "generation": 1},
     "spec": {"template": {"spec": {"containers": [{"name": "obi", "image": "otel/ebpf-instrument:v0.11.0"}]}}},
     "status": {"desiredNumberScheduled": 2, "updatedNumberScheduled": 2, "observedGeneration": 1},
@@ -85,6 +85,26 @@ def cache(ready: int, desired: int = 2) -> dict[str, Any]:
         "spec": {"replicas": desired, "template": {"spec": {"containers": [{"image": image}]}}},
         "status": {"readyReplicas": ready},
     }
+
+
+ENDED_WELL = {"terminated": {"reason": "Completed", "exitCode": 0}}
+LONELY: dict[str, Any] = {**cache(0), "spec": {**cache(0)["spec"], "selector": {"matchLabels": {"app": "cache"}}}}
+STUCK = {
+    "metadata": {"name": "obi-k8s-cache-1", "namespace": "observability", "labels": {"app": "cache"}},
+    "spec": {},
+    "status": {"conditions": [{"type": "PodScheduled", "status": "False", "message": "Insufficient cpu"}]},
+}
+ON_DELETE = {
+    **DAEMONSET,
+    "spec": {**DAEMONSET["spec"], "updateStrategy": {"type": "OnDelete"}},
+    "status": {**DAEMONSET["status"], "updatedNumberScheduled": 1},
+}
+_MOUNTS = {**DAEMONSET["spec"]["template"]["spec"], "volumes": [{"configMap": {"name": "obi"}}]}
+MOUNTING: dict[str, Any] = {**DAEMONSET, "spec": {"template": {"spec": _MOUNTS}}}
+CONFIGURED = {
+    "metadata": {"name": "obi", "namespace": "observability"},
+    "data": {"obi.yml": "network: {enable: true}\npromtheus_export: {port: 9090}\n"},
+}
 
 
 def measured(name: str, cpu: str, memory: str) -> dict[str, Any]:
@@ -175,14 +195,58 @@ def test_caches_are_shown_and_deployments_that_cannot_be_read_are_left_out() -> 
                 ],
             ),
             "uncovered",
-            "warning",
+            "error",
             "1 node has no OBI: no pod could be made: exceeded quota: x",
+        ),
+        (
+            cluster(
+                pods=[pod("obi-1", "a"), pod("obi-2", "b", ready=False)],
+                events=[
+                    {"type": "Warning", "reason": "MissingClusterDNS", "message": "no DNS", "lastTimestamp": "2026-12"},
+                    {"type": "Warning", "message": "Back-off restarting", "lastTimestamp": "2026-11"},
+                    {"type": "Warning", "message": "Readiness probe failed: 404", "lastTimestamp": "2026-10"},
+                ],
+            ),
+            "probe",
+            "error",
+            "seen: Readiness probe failed: 404",
+        ),
+        (
+            cluster(
+                pods=[pod("obi-1", "a"), pod("obi-2", "b", ready=False, **crashed(lastState=ENDED_WELL))],
+                events=[{"type": "Warning", "message": "Liveness probe failed: 404"}],
+            ),
+            "crash.probe",
+            "error",
+            "Kubernetes ended it because a probe of it fails",
+        ),
+        (cluster(deployments=[LONELY], pods=[STUCK]), "cache", "error", "seen: not scheduled: Insufficient cpu"),
+        (cluster(daemonsets=[ON_DELETE]), "rollout", "warning", "its update strategy is OnDelete"),
+        (cluster(daemonsets=[MOUNTING], configmap=[]), "config", "error", "it mounts obi, which is not there"),
+        (
+            cluster(daemonsets=[MOUNTING], configmap=[CONFIGURED]),
+            "config.unknown-key",
+            "error",
+            "ConfigMap observability/obi: ",
         ),
     ],
 )
 def test_findings(road: Cluster, id: str, severity: str, says: str) -> None:
-    found = {finding["id"]: finding for finding in asked(verify, road).structured["findings"]}
-    assert id in found and found[id]["severity"] == severity and says in found[id]["what"], found
+    result = asked(verify, road)
+    found = {finding["id"]: finding for finding in result.structured["findings"]}
+    assert id in found and found[id]["severity"] == severity and says in result.text, found
+
+
+def test_a_pod_that_goes_is_no_crash_and_one_that_never_ran_has_no_log() -> None:
+    going, made = pod("obi-2", "b", ready=False, **crashed()), pod("obi-3", "b", ready=False, phase="Pending")
+    going["metadata"] |= {"deletionTimestamp": "2026-11-21T07:00:00Z", "finalizers": ["example.org/stuck"]}
+    made["status"]["containerStatuses"] = [{"name": "obi", "state": {"waiting": {"reason": "ContainerCreating"}}}]
+    both, alone = (asked(verify, cluster(pods=[pod("obi-1", "a"), *rest])) for rest in ([going, made], [going]))
+    found = [{finding["id"]: finding for finding in result.structured["findings"]} for result in (both, alone)]
+    assert not {"log", "crash.unknown"} & (found[0].keys() | found[1].keys())
+    assert "waits: ContainerCreating" in found[0]["unhealthy"]["what"]
+    assert found[0]["unhealthy"]["next_step"] == "kubectl events --for pod/obi-3 -n observability"
+    assert "held by the finalizers example.org/stuck" in found[1]["unhealthy"]["what"]
 
 
 def test_a_cache_that_is_whole_and_usage_within_limits_are_no_findings() -> None:

@@ -34,7 +34,7 @@ def completed() -> dict[str, Any]:
 ENDS: list[tuple[str, dict[str, Any], str | None, str, str | None]] = [
     # what, the pod's status, what it printed before, what is told, and what to do
     ("a known cause", crashed(), "level=ERROR msg=yaml: bad", "level=ERROR msg=yaml: bad", "obi_validate_config"),
-    ("a cause that its reason says", completed(), None, "when its Prometheus port is taken", "read the last log lines"),
+    ("a cause that its reason says", completed(), None, "its Prometheus port is taken, or", "read the last log lines"),
     (
         "a cause that nobody knows",
         crashed(),

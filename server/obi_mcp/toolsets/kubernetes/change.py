@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
 
 from obi_mcp.errors import InvalidArgument, InvalidDocument, NotFound
 from obi_mcp.obi.bodies import Object
 from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.base import Schema, Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.kubernetes.objects import Target, holds_a_secret, look_up
+from obi_mcp.toolsets.kubernetes.own_config import config_of
 from obi_mcp.toolsets.kubernetes.place import PLACE, Place, name
 from obi_mcp.toolsets.kubernetes.plan import Plan, Plans, Step, make_plan
 from obi_mcp.toolsets.kubernetes.planned import SECOND_CALL, plan_or_carry_out
@@ -74,14 +74,12 @@ def upgrade_spec(plans: Plans) -> ToolSpec:
 
 
 async def _read(services: Services, call: ToolCall) -> ToolResult:
-    from obi_mcp.obi.config import validate
-
     place = Place.of(CONFIG, call)
     workload = await _workload(services, place, call)
-    target, key, text = await _config_of(services, place, workload)
-    findings = [str(finding) for finding in validate(text, version=_version_of(workload))]
-    structured = {"config_map": str(target), "key": key, "config": text, "findings": findings}
-    return ToolResult(structured, "\n".join([f"{target}, {key}:", text, *findings]))
+    own = await config_of(services, place, workload)
+    findings = [str(finding) for finding in own.findings(workload)]
+    structured = {"config_map": str(own.target), "key": own.key, "config": own.text, "findings": findings}
+    return ToolResult(structured, "\n".join([f"{own.target}, {own.key}:", own.text, *findings]))
 
 
 async def _plan_config(services: Services, call: ToolCall) -> Plan:
@@ -92,7 +90,8 @@ async def _plan_config(services: Services, call: ToolCall) -> Plan:
     if "config" in given and "patch" in given:
         raise InvalidArgument("config and patch are both given", "give the whole new configuration, or a patch of it")
     workload = await _workload(services, place, call)
-    target, key, old = await _config_of(services, place, workload)
+    own = await config_of(services, place, workload)
+    target, key, old = own.target, own.key, own.text
     new = given["config"] if "config" in given else merge_patch(old, given["patch"]).text
     findings = validate(new, version=_version_of(workload))
     errors = [finding for finding in findings if finding.severity == "error"]
@@ -133,8 +132,9 @@ async def _plan_upgrade(services: Services, call: ToolCall) -> Plan:
     command = f"kubectl set image {target.kind.lower()}/{target.name} {container['name']}={image} -n {target.namespace}"
     warnings = []
     try:
-        _, key, text = await _config_of(services, place, workload)
-        warnings = [f"{key} on {version}: {finding}" for finding in validate(text, version=version.removeprefix("v"))]
+        own = await config_of(services, place, workload)
+        found = validate(own.text, version=version.removeprefix("v"))
+        warnings = [f"{own.key} on {version}: {finding}" for finding in found]
     except NotFound:
         pass  # configured by variables alone
     if _by_helm(workload):
@@ -149,21 +149,6 @@ async def _workload(services: Services, place: Place, call: ToolCall) -> Object:
     if body is None:
         raise NotFound(f"daemonsets/{target.name}", namespace, "obi_k8s_status lists what there is")
     return body
-
-
-async def _config_of(services: Services, place: Place, workload: Object) -> tuple[Target, str, str]:
-    """The config map that the workload mounts, the key of OBI's configuration, and its text. Raises: NotFound."""
-    namespace = str(workload["metadata"]["namespace"])
-    for volume in workload["spec"]["template"]["spec"].get("volumes") or ():
-        mounted = (volume.get("configMap") or {}).get("name")
-        if not mounted:
-            continue
-        target = Target("ConfigMap", str(mounted), namespace)
-        body: Any = await look_up(services, place, target)
-        for key, text in ((body or {}).get("data") or {}).items():
-            if key.endswith((".yml", ".yaml")):
-                return target, key, str(text)
-    raise NotFound("OBI's config map", namespace, "it mounts none: its configuration is in its variables")
 
 
 def _patch(target: Target, key: str, text: str) -> str:

@@ -1,14 +1,26 @@
-"""What a container of OBI's printed before it ended."""
+"""Why a container of OBI's ended: what it printed before, and what the kubelet says of its pod."""
 
 from __future__ import annotations
 
+import asyncio
+
 from obi_mcp.errors import ObiMcpError, ProgramFailed
-from obi_mcp.obi.crashes import Crash
+from obi_mcp.obi.crashes import Crash, explained
+from obi_mcp.obi.findings import Finding
 from obi_mcp.obi.symptoms import symptoms_in
 from obi_mcp.toolsets.base import Services
 from obi_mcp.toolsets.kubernetes.place import Place
+from obi_mcp.toolsets.kubernetes.survey import complaints
 
 TAIL = 200
+
+
+async def why_ended(services: Services, place: Place, namespace: str, crash: Crash) -> Finding:
+    """The end as a finding. Raises: what reading the pod's events raises."""
+    lines, said = await asyncio.gather(
+        last_lines(services, place, namespace, crash), complaints(services, place, "Pod", crash.pod, namespace)
+    )
+    return explained(crash, lines, said)
 
 
 async def last_lines(services: Services, place: Place, namespace: str, crash: Crash) -> tuple[str, ...]:

@@ -165,7 +165,7 @@ async def make_plan(
         if step.command.startswith("kubectl delete"):
             afters |= dict.fromkeys(step.targets)
         elif step.dry:
-            for body in await _dry_run(services, place, step):
+            for body in await dry_run(services, place, step):
                 afters[Target.of(body)] = body
         elif step.stdin is not None:
             afters |= {Target.of(body): body for body in json.loads(step.stdin)["items"]}
@@ -211,7 +211,8 @@ async def judged(services: Services, place: Place, command: str, stdin: str | No
         raise Denied(decision)
 
 
-async def _dry_run(services: Services, place: Place, step: Step) -> Sequence[Object]:
+async def dry_run(services: Services, place: Place, step: Step) -> Sequence[Object]:
+    """What the API server would make of the step's objects. Raises: Denied, ProgramFailed, and what the road raises."""
     limit = services.settings.limits.max_max_bytes
     call = place.call(f"{step.command} --dry-run=server -o json", stdin=step.stdin, max_bytes=limit)
     answer = await services.enforcer.run(call)

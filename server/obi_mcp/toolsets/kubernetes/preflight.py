@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from obi_mcp.errors import Denied, NotFound, ObiMcpError, ProgramFailed
@@ -14,6 +15,7 @@ from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.kubernetes.generate import INSTALL, requested_install
 from obi_mcp.toolsets.kubernetes.objects import list_of
 from obi_mcp.toolsets.kubernetes.place import PLACE, Place
+from obi_mcp.toolsets.kubernetes.plan import Step, dry_run
 from obi_mcp.toolsets.kubernetes.schema import arguments, result
 from obi_mcp.toolsets.kubernetes.survey import Survey, Workload, survey
 
@@ -52,13 +54,13 @@ async def run(services: Services, call: ToolCall) -> ToolResult:
     place = Place.of(NAME, call)
     install = requested_install(services, {key: value for key, value in call.arguments.items() if key != "context"})
     namespace = install.namespace
-    nodes, (space, exists), rights, seen = await asyncio.gather(
+    nodes, (space, exists), rights, (seen, limited) = await asyncio.gather(
         services.enforcer.read(place.call("kubectl get nodes -o json")),
         _namespace(services, place, namespace),
         _rights(services, place, namespace),
-        _there(services, place),
+        _there(services, place, namespace),
     )
-    findings = [*node_findings(nodes.objects, install.features), space, *rights, *_existing(seen, install)]
+    findings = [*node_findings(nodes.objects, install.features), space, *rights, *_existing(seen, install), *limited]
     if namespace not in services.settings.scope.namespaces:
         what = f"{namespace} is not in scope.namespaces, so this server writes nothing there"
         step = f"use one of {', '.join(services.settings.scope.namespaces)}, or have it added to scope.namespaces"
@@ -66,7 +68,7 @@ async def run(services: Services, call: ToolCall) -> ToolResult:
     elif exists:
         findings += await _bounds(services, place, install, len(nodes.objects) - _pods_there(seen, namespace))
         if not any(finding.severity is Severity.ERROR for finding in rights):
-            findings += await _dry_run(services, place, install)
+            findings += await _tried(services, place, install)
     ordered = worst_first(findings)
     ready = not any(finding.severity is Severity.ERROR for finding in ordered)
     structured: dict[str, Any] = {"ready": ready, "findings": [finding.as_json() for finding in ordered]}
@@ -94,11 +96,18 @@ async def _rights(services: Services, place: Place, namespace: str) -> list[Find
     return rights_findings(namespace, {right: may for (right, _), may in zip(RIGHTS, answers, strict=True)})
 
 
-async def _there(services: Services, place: Place) -> Survey | ObiMcpError:
-    try:
-        return await survey(services, Place(place.tool, place.caller, place.context, None))
-    except ObiMcpError as error:
-        return error
+async def _there(services: Services, place: Place, namespace: str) -> tuple[Survey | ObiMcpError, list[Finding]]:
+    """In all namespaces, or in this one where the account may not look further, which is said."""
+    limited: list[Finding] = []
+    for where in (None, namespace):
+        try:
+            return await survey(services, replace(place, namespace=where)), limited
+        except ProgramFailed as error:
+            seen, what = error, f"whether OBI runs in other namespaces than {namespace} was not seen"
+            limited = [Finding("elsewhere", Severity.INFO, what, error.message, error.hint or "")]
+        except ObiMcpError as error:
+            return error, []
+    return seen, []
 
 
 def _existing(seen: Survey | ObiMcpError, install: Install) -> list[Finding]:
@@ -144,31 +153,27 @@ async def _bounds(services: Services, place: Place, install: Install, pods: int)
 
     resources = resources_of(install)
     wanted = Wanted(max(pods, 0), resources.requests, resources.limits)
+    where = f"-n {install.namespace} -o json"
     try:
-        reading = await services.enforcer.read(
-            place.call(f"kubectl get resourcequotas,limitranges -n {install.namespace} -o json")
+        quotas, ranges = await asyncio.gather(
+            services.enforcer.read(place.call(f"kubectl get resourcequotas {where}")),
+            services.enforcer.read(place.call(f"kubectl get limitranges {where}")),
         )
     except (Denied, ProgramFailed) as error:
         what = f"the quotas and limit ranges of {install.namespace} were not read"
         return [Finding("quota", Severity.INFO, what, error.message, error.hint or "")]
-    quotas = [body for body in reading.objects if body.get("kind") == "ResourceQuota"]
-    ranges = [body for body in reading.objects if body.get("kind") == "LimitRange"]
-    return [*quota_findings(quotas, wanted), *limit_findings(ranges, wanted)]
+    return [*quota_findings(quotas.objects, wanted), *limit_findings(ranges.objects, wanted)]
 
 
-async def _dry_run(services: Services, place: Place, install: Install) -> list[Finding]:
+async def _tried(services: Services, place: Place, install: Install) -> list[Finding]:
     """What policy, API server and admission say to the objects: names that are taken, fields that cannot change."""
     from obi_mcp.obi.manifests.json_form import body_of
     from obi_mcp.obi.manifests.objects import installed_objects
 
     bodies = [body_of(thing) for thing in installed_objects(install) if thing.kind != "Namespace"]
-    what = f"a deployment {install.name} in {install.namespace} would be refused"
     try:
-        answer = await services.enforcer.run(
-            place.call("kubectl apply -f - --dry-run=server -o name", stdin=list_of(bodies))
-        )
+        await dry_run(services, place, Step("kubectl apply -f -", (), list_of(bodies)))
     except ObiMcpError as error:
+        what = f"a deployment {install.name} in {install.namespace} would be refused"
         return [Finding("dry-run", Severity.ERROR, what, error.message, error.hint or "")]
-    if answer.exit_code:
-        return [Finding("dry-run", Severity.ERROR, what, answer.stderr.strip()[:600], "mend what it names")]
     return [Finding("dry-run", Severity.INFO, f"the API server takes the {len(bodies)} objects of a deployment")]

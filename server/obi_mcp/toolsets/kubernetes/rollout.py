@@ -11,11 +11,11 @@ from obi_mcp.enforcer.model import Progress
 from obi_mcp.errors import CallTimeout, ClusterUnreachable, Conflict, ObiMcpError, ProgramFailed
 from obi_mcp.obi.bodies import Object, is_ready, name_of
 from obi_mcp.obi.coverage import trouble
-from obi_mcp.obi.crashes import crash_of, explained
+from obi_mcp.obi.crashes import crash_of
 from obi_mcp.obi.findings import Finding
 from obi_mcp.obi.placing import not_placed
 from obi_mcp.toolsets.base import Services
-from obi_mcp.toolsets.kubernetes.last_lines import last_lines
+from obi_mcp.toolsets.kubernetes.last_lines import why_ended
 from obi_mcp.toolsets.kubernetes.objects import Target, look_up
 from obi_mcp.toolsets.kubernetes.place import Place
 
@@ -137,7 +137,7 @@ async def _end(services: Services, place: Place, workload: Target) -> Finding | 
         crash = next((crash for pod in pods if (crash := crash_of(pod)) is not None), None)
         if crash is None:
             return None
-        return explained(crash, await last_lines(services, place, workload.namespace or "", crash))
+        return await why_ended(services, place, workload.namespace or "", crash)
     except ObiMcpError:
         return None  # that it failed is known; why it did would only have been better to know
 

@@ -9,13 +9,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from obi_mcp.errors import ClusterUnreachable, Denied, NotFound, ProgramFailed
-from obi_mcp.obi.bodies import Object, is_ready, name_of
+from obi_mcp.obi.bodies import Object, at, is_ready, name_of
 from obi_mcp.obi.coverage import NodeCoverage, cover, restarts, trouble, unexplained
+from obi_mcp.obi.placing import not_placed
 from obi_mcp.obi.usage import Usage, usage_of
 from obi_mcp.policy.image import parse_image
 from obi_mcp.toolsets.base import Services
 from obi_mcp.toolsets.kubernetes.place import Place
 
+# The kubelet warns of these with every pod on the host network of some clusters; OBI runs all the same.
+_OF_ANY_POD = frozenset({"MissingClusterDNS", "DNSConfigForming"})
+_FOLLOWS = ("Back-off ", "Error: ")
 _NOT_ASKED = Usage({}, "it was not asked for")
 
 
@@ -55,23 +59,27 @@ class Workload:
 
 @dataclass(frozen=True, slots=True)
 class Cache:
-    """The Deployment of a k8s-cache, which watches the cluster for all agents."""
+    """The Deployment of a k8s-cache, which watches the cluster for all agents. ``why``: of its first pod that is not
+    well."""
 
     name: str
     namespace: str
     image: str
     desired: int
     ready: int
+    why: str = ""
+    next_step: str = ""
 
     def as_json(self) -> dict[str, Any]:
         """As the tools show it."""
-        return {
+        row = {
             "name": self.name,
             "namespace": self.namespace,
             "version": version_of(self.image),
             "desired": self.desired,
             "ready": self.ready,
         }
+        return {**row, "why": self.why} if self.why else row
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,14 +117,18 @@ async def survey(services: Services, place: Place, *, usage: bool = False, cache
                 known = (await nodes).objects
                 found = [await _workload(services, place, body, pods.objects, known) for body in sets.objects]
                 used = usage_of(measured, pods.objects) if isinstance(measured, tuple) else Usage({}, measured)
-                return Survey(tuple(found), len(known), skipped, deployed, used, selector)
+                known_caches = tuple(_cache(body, pods.objects) for body in deployed)
+                return Survey(tuple(found), len(known), skipped, known_caches, used, selector)
         return Survey((), len((await nodes).objects), skipped)
     finally:
         nodes.cancel()
 
 
 async def complaints(services: Services, place: Place, kind: str, name: str, namespace: str) -> tuple[str, ...]:
-    """What the warnings among an object's events say, the latest first; none where they cannot be read."""
+    """What the warnings among an object's events say: causes before what only follows from them, the latest first.
+
+    None where they cannot be read.
+    """
     fields = f"involvedObject.kind={kind},involvedObject.name={name}"
     try:
         reading = await services.enforcer.read(
@@ -124,8 +136,9 @@ async def complaints(services: Services, place: Place, kind: str, name: str, nam
         )
     except (Denied, NotFound, ProgramFailed):
         return ()
-    warnings = [event for event in reading.objects if event.get("type") == "Warning"]
+    warnings = [one for one in reading.objects if one.get("type") == "Warning" and one.get("reason") not in _OF_ANY_POD]
     warnings.sort(key=_last_seen, reverse=True)
+    warnings.sort(key=lambda event: str(event.get("message", "")).startswith(_FOLLOWS))
     return tuple(dict.fromkeys(str(event.get("message", "")) for event in warnings if event.get("message")))
 
 
@@ -136,27 +149,35 @@ def _last_seen(event: Object) -> str:
     return str(next((time for time in times if time), metadata.get("creationTimestamp", "")))
 
 
-async def _caches(services: Services, place: Place, tail: str) -> tuple[Cache, ...]:
+async def _caches(services: Services, place: Place, tail: str) -> tuple[Object, ...]:
     """None where Deployments cannot be read: a survey of the agents is worth having without them."""
     try:
         reading = await services.enforcer.read(place.call(f"kubectl get deployments {tail}"))
     except (Denied, ProgramFailed):
         return ()
-    found = []
-    for body in reading.objects:
-        image = image_of(body["spec"]["template"]["spec"])
-        if "k8s-cache" in image:
-            status = body.get("status") or {}
-            found.append(
-                Cache(
-                    name=name_of(body),
-                    namespace=str(body["metadata"].get("namespace", "")),
-                    image=image,
-                    desired=int(body["spec"].get("replicas", 1)),
-                    ready=int(status.get("readyReplicas", 0)),
-                )
-            )
-    return tuple(found)
+    return tuple(body for body in reading.objects if "k8s-cache" in image_of(body["spec"]["template"]["spec"]))
+
+
+def _cache(body: Object, pods: tuple[Object, ...]) -> Cache:
+    labels = at(body, "spec", "selector", "matchLabels") or {}
+    namespace = str(body["metadata"].get("namespace", ""))
+    own = [
+        pod
+        for pod in pods
+        if labels
+        and pod["metadata"].get("namespace") == namespace
+        and labels.items() <= (pod["metadata"].get("labels") or {}).items()
+    ]
+    why, step = next((said for pod in own if (said := not_placed(pod) or trouble(pod))[0]), ("", ""))
+    return Cache(
+        name=name_of(body),
+        namespace=namespace,
+        image=image_of(body["spec"]["template"]["spec"]),
+        desired=int(body["spec"].get("replicas", 1)),
+        ready=int((body.get("status") or {}).get("readyReplicas", 0)),
+        why=why,
+        next_step=step,
+    )
 
 
 async def measured_pods(services: Services, place: Place, tail: str) -> tuple[Object, ...] | str:

@@ -8,15 +8,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from obi_mcp.errors import ObiMcpError
+from obi_mcp.errors import NotFound, ObiMcpError
 from obi_mcp.obi.bodies import Object, is_ready, name_of
 from obi_mcp.obi.coverage import NodeCoverage, restarts
-from obi_mcp.obi.crashes import OFTEN, crash_of, explained
+from obi_mcp.obi.crashes import OFTEN, crash_of
 from obi_mcp.obi.findings import Finding, Severity, findings_text, worst_first
 from obi_mcp.obi.symptoms import symptoms_in
 from obi_mcp.obi.usage import near_limits, quantity, usage_of
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
-from obi_mcp.toolsets.kubernetes.last_lines import TAIL, last_lines, log_lines
+from obi_mcp.toolsets.kubernetes.last_lines import TAIL, log_lines, why_ended
+from obi_mcp.toolsets.kubernetes.own_config import config_of
 from obi_mcp.toolsets.kubernetes.place import PLACE, Place
 from obi_mcp.toolsets.kubernetes.schema import arguments, result
 from obi_mcp.toolsets.kubernetes.survey import Cache, Survey, Workload, complaints, measured_pods, survey
@@ -94,6 +95,9 @@ def _rollout(workload: Workload) -> list[Finding]:
     updated = int(status.get("updatedNumberScheduled", 0))
     if updated < workload.desired:
         what = f"{updated} of {workload.desired} pods of {name} have its last change"
+        if (workload.body["spec"].get("updateStrategy") or {}).get("type") == "OnDelete":
+            step = "its update strategy is OnDelete: delete the pods one by one, and they come back with the change"
+            return [Finding("rollout", Severity.WARNING, what, "updateStrategy: OnDelete", step)]
         step = f"kubectl rollout status ds/{workload.name} -n {workload.namespace} --timeout=60s"
         return [Finding("rollout", Severity.WARNING, what, "", step)]
     return []
@@ -104,26 +108,29 @@ def _cache(cache: Cache) -> list[Finding]:
         return []
     what = f"{cache.ready} of {cache.desired} pods of the k8s-cache {cache.namespace}/{cache.name} are ready"
     severity = Severity.WARNING if cache.ready else Severity.ERROR
-    step = f"kubectl describe deployment {cache.name} -n {cache.namespace}; without it agents know no names of pods"
-    return [Finding("cache", severity, what, "", step)]
+    what += ": without it agents know no names of pods"
+    step = cache.next_step or f"kubectl describe deployment {cache.name} -n {cache.namespace}"
+    return [Finding("cache", severity, what, cache.why, step)]
 
 
 def _nodes(coverage: tuple[NodeCoverage, ...]) -> list[Finding]:
     """Nodes in the same trouble are one finding."""
-    groups: dict[tuple[str, str, str, bool], list[str]] = defaultdict(list)
+    groups: dict[tuple[str, str, bool], list[NodeCoverage]] = defaultdict(list)
     for entry in coverage:
         if entry.state != "healthy":
             # The name of a node's own pod must not make a group of its own.
             why = entry.why.replace(f"its pod {entry.pod} is", "its pod is") if entry.pod else entry.why
-            groups[entry.state, why, entry.next_step, entry.pod is None].append(entry.node)
+            groups[entry.state, why, entry.pod is None].append(entry)
     found = []
-    for (state, why, step, podless), nodes in groups.items():
-        named = ", ".join(nodes[:_NAMED_AT_MOST]) + (f" and {len(nodes) - 5} more" if len(nodes) > 5 else "")
-        # A taint or a selector that keeps OBI away may be meant; a pod that is there and not well never is.
-        severity = Severity.WARNING if state == "uncovered" and podless else Severity.ERROR
+    for (state, why, podless), entries in groups.items():
+        named = ", ".join(entry.node for entry in entries[:_NAMED_AT_MOST])
+        named += f" and {len(entries) - _NAMED_AT_MOST} more" if len(entries) > _NAMED_AT_MOST else ""
+        # A taint or a selector that keeps OBI away may be meant; a pod that cannot be made or is not well never is.
+        meant = state == "uncovered" and podless and not entries[0].refused
         said = "no OBI" if state == "uncovered" else "an OBI that is not well"
-        which = "1 node has" if len(nodes) == 1 else f"{len(nodes)} nodes have"
-        found.append(Finding(state, severity, f"{which} {said}: {why}", named, step))
+        which = "1 node has" if len(entries) == 1 else f"{len(entries)} nodes have"
+        severity = Severity.WARNING if meant else Severity.ERROR
+        found.append(Finding(state, severity, f"{which} {said}: {why}", named, entries[0].next_step))
     if len(found) <= MAX_REASONS:
         return found
     rest = f"{len(found) - MAX_REASONS} more reasons for nodes without OBI, or with one that is not well"
@@ -165,7 +172,8 @@ async def _inside(services: Services, place: Place, workload: Workload, selector
     asked = [_log(services, place, workload, pod) for pod in sample]
     asked += [_metrics(services, place, workload, pod) for pod in sample if is_ready(pod)]
     asked.append(_usage(services, place, workload, selector))
-    asked += [_waits(services, place, workload, pod) for pod in sample if _is_being_made(pod)]
+    asked += [_kept(services, place, workload, pod) for pod in sample if _is_kept(pod)]
+    asked.append(_config(services, place, workload))
     found: dict[str, list[Finding]] = defaultdict(list)
     for findings in await asyncio.gather(*asked):
         for finding in findings:
@@ -184,19 +192,44 @@ async def _usage(services: Services, place: Place, workload: Workload, selector:
     return near_limits(usage_of(measured, pods)) if isinstance(measured, tuple) else []
 
 
-def _is_being_made(pod: Object) -> bool:
-    """On its node, and without a container that has run yet."""
-    status = pod.get("status") or {}
-    return bool((pod.get("spec") or {}).get("nodeName")) and status.get("phase") == "Pending"
+def _is_kept(pod: Object) -> bool:
+    """On its node and not ready, though no container of it has ended."""
+    placed = bool((pod.get("spec") or {}).get("nodeName"))
+    return placed and not is_ready(pod) and crash_of(pod) is None and "deletionTimestamp" not in pod["metadata"]
 
 
-async def _waits(services: Services, place: Place, workload: Workload, pod: Object) -> list[Finding]:
-    """What the kubelet complains of while it makes the pod: a volume, an image, the network."""
+async def _kept(services: Services, place: Place, workload: Workload, pod: Object) -> list[Finding]:
+    """What the kubelet complains of: a volume, an image, the network, a probe."""
     said = await complaints(services, place, "Pod", name_of(pod), workload.namespace)
     if not said:
         return []
+    if (pod.get("status") or {}).get("phase") == "Running":
+        what = f"{name_of(pod)} runs, and its node does not find it ready"
+        step = "is prometheus_export.port in its configuration the port of its probe? obi_k8s_config reads it"
+        return [Finding("probe", Severity.ERROR, what, said[0], step)]
     step = f"kubectl events --for pod/{name_of(pod)} -n {workload.namespace}"
     return [Finding("pending", Severity.ERROR, f"{name_of(pod)} cannot be started on its node", said[0], step)]
+
+
+async def _config(services: Services, place: Place, workload: Workload) -> list[Finding]:
+    """What is wrong with the configuration in its config map: OBI ignores a key that is misspelt, and says nothing."""
+    try:
+        own = await config_of(services, place, workload.body)
+    except NotFound as missing:
+        return [] if "variables" in (missing.hint or "") else [_no_config(workload, missing)]
+    except ObiMcpError as error:
+        return [Finding("config", Severity.INFO, f"the configuration of {workload.name} was not read", error.message)]
+    step = f"obi_k8s_config with name {workload.name} and namespace {workload.namespace} plans the change"
+    severities = {"error": Severity.ERROR, "warning": Severity.WARNING}
+    return [
+        Finding(f"config.{found.rule}", severities[found.severity], f"{own.target}: {found.message}", str(found), step)
+        for found in own.findings(workload.body)
+    ][:MAX_REASONS]
+
+
+def _no_config(workload: Workload, missing: NotFound) -> Finding:
+    what = f"{workload.namespace}/{workload.name} has no configuration: {missing.hint}"
+    return Finding("config", Severity.ERROR, what, "", "obi_k8s_deploy with the deployment's arguments plans it again")
 
 
 def _of_several(same: list[Finding], looked_at: int) -> Finding:
@@ -207,10 +240,17 @@ def _of_several(same: list[Finding], looked_at: int) -> Finding:
     return replace(worst, what=f"{worst.what} (and {len(same) - 1} more of the {looked_at} pods looked at)")
 
 
+def _has_run(pod: Object) -> bool:
+    states = [status.get("state") or {} for status in (pod.get("status") or {}).get("containerStatuses") or ()]
+    return any("running" in state or "terminated" in state for state in states)
+
+
 async def _log(services: Services, place: Place, workload: Workload, pod: Object) -> list[Finding]:
     crash = crash_of(pod)
     if crash is not None:
-        return [explained(crash, await last_lines(services, place, workload.namespace, crash))]
+        return [await why_ended(services, place, workload.namespace, crash)]
+    if not _has_run(pod):
+        return []  # it has printed nothing, and why it does not run is said
     try:
         lines = await log_lines(services, place, f"{name_of(pod)} -n {workload.namespace} --tail={TAIL}")
     except ObiMcpError as error:
