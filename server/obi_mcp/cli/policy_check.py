@@ -9,11 +9,13 @@ from __future__ import annotations
 import json
 import sys
 from argparse import Namespace
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
+from typing import TYPE_CHECKING, cast
 
 from obi_mcp.cli.arguments import VerbParser, add_settings_flags, read_input, settings_from
+from obi_mcp.cli.copies import Copies
+from obi_mcp.cli.policy_batch import Judged, judged_lines, read_pieces
 from obi_mcp.cli.reports import FORMATS, Case, Outcome, Report, print_report
 from obi_mcp.errors import InvalidArgument
 from obi_mcp.policy.model import Access
@@ -25,22 +27,8 @@ if TYPE_CHECKING:
 
 DENIED = 3
 USAGE = 2
-_READ_BYTES = 65_536
 LEVELS = tuple(level.label for level in Access)
 TITLE = "obi-mcp policy check"
-
-
-@dataclass(frozen=True, slots=True)
-class Judged:
-    """One command line and its decision in the promised shape; ``line`` is where it stood, from 1."""
-
-    command: str
-    decision: Mapping[str, Any]
-    line: int | None = None
-
-    @property
-    def effect(self) -> str:
-        return str(self.decision["effect"])
 
 
 def check_parser() -> VerbParser:
@@ -67,19 +55,17 @@ def check(argv: Sequence[str]) -> int:
 
     policy = Policy.load_compiled(settings_from(args).settings)
     access = Access.parse(args.access)
-    judged = _judged(args, policy, access)
     if args.output in {"junit", "github"}:
-        found = tuple(judged)
+        found = tuple(_judged(args, policy, access))
         print_report(Report(TITLE, tuple(map(_case, found)), _source(args)), args.output)
         return _exit_code(found)
-    many = args.batch or args.lines is not None
+    if args.batch:
+        seen = _write_batch(args, policy, access)
+        return _code(seen) if args.output == "text" else USAGE if "error" in seen else 0
     seen = set()
-    for one in judged:
+    for one in _judged(args, policy, access):
         seen.add(one.effect)
-        lines = [json.dumps(one.decision)] if args.output == "json" else list(_lines(one, many=many))
-        sys.stdout.write("\n".join(lines) + "\n")
-    if args.batch and args.output == "json":
-        return USAGE if "error" in seen else 0
+        sys.stdout.write(_printed(one, args.output, many=args.lines is not None))
     return _code(seen)
 
 
@@ -99,7 +85,8 @@ def _arguments(argv: Sequence[str]) -> Namespace:
 
 def _judged(args: Namespace, policy: Policy, access: Access) -> Iterator[Judged]:
     if args.batch:
-        yield from _batch(cast("BufferedIOBase", sys.stdin.buffer), policy, access)
+        for piece in read_pieces(cast("BufferedIOBase", sys.stdin.buffer)):
+            yield from judged_lines(piece.lines, piece.first, policy, access)
     elif args.lines is not None:
         yield from _plain(args.lines, policy, access)
     else:
@@ -120,61 +107,34 @@ def _plain(path: str, policy: Policy, access: Access) -> Iterator[Judged]:
         yield Judged(command, policy.decide(command, access=access).as_json(), number)
 
 
-def _batch(stream: BufferedIOBase, policy: Policy, access: Access) -> Iterator[Judged]:
-    """One decision for every line that is not blank, in order."""
-    for number, line in enumerate(_answered_lines(stream), 1):
-        if not line.strip():
-            continue
-        try:
-            command, stdin, level = _call(line, access)
-        except ValueError as error:
-            yield Judged(line[:200].decode("utf-8", "replace").strip(), _error(str(error)), number)
-        else:
-            yield Judged(command, policy.decide(command, stdin=stdin, access=level).as_json(), number)
+def _write_batch(args: Namespace, policy: Policy, access: Access) -> set[str]:
+    """Prints the decisions of a batch, on several processors where there is much of it; gives their effects."""
 
+    def work(first: int, piece: bytes) -> bytes:
+        found = tuple(judged_lines(piece.split(b"\n"), first, policy, access))
+        effects = " ".join({one.effect for one in found})
+        return "".join([effects, "\n", *(_printed(one, args.output, many=True) for one in found)]).encode(
+            "utf-8", "surrogatepass"
+        )
 
-def _answered_lines(stream: BufferedIOBase) -> Iterator[bytes]:
-    """The lines as they come. Before it waits for more, what was answered is out: the sender may wait for that."""
-    begun: list[bytes] = []
-    while chunk := stream.read1(_READ_BYTES):
-        first, *others = chunk.split(b"\n")
-        begun.append(first)
-        if others:
-            yield b"".join(begun)
-            begun = [others.pop()]
-            yield from others
-            sys.stdout.flush()
-    yield b"".join(begun)
-
-
-def _call(line: bytes, access: Access) -> tuple[str, str | None, Access]:
-    """Command, document and level of one line. Raises: ValueError."""
+    seen = set[str]()
+    copies = Copies(work)
     try:
-        data: Any = json.loads(line)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"the line is not JSON: {error}") from None
-    if not isinstance(data, dict) or not isinstance(data.get("command"), str):
-        raise ValueError('the line is not an object with a "command"')
-    stdin, level = data.get("stdin"), data.get("access")
-    if stdin is not None and not isinstance(stdin, str):
-        raise ValueError('"stdin" is not a text')
-    if level is not None and not isinstance(level, str):
-        raise ValueError('"access" is not a text')
-    return data["command"], stdin, access if level is None else Access.parse(level)
-
-
-def _error(reason: str) -> Mapping[str, Any]:
-    return {
-        "effect": "error",
-        "access": None,
-        "rule": None,
-        "reason": reason,
-        "hint": 'send one {"command": "…", "stdin": "…"?, "access": "…"?} a line',
-        "at": None,
-        "pipeline": [],
-        "added": [],
-        "checks": [],
-    }
+        for piece in read_pieces(cast("BufferedIOBase", sys.stdin.buffer)):
+            body = b"\n".join(piece.lines)
+            if piece.awaited and copies.idle:
+                answers = iter((work(piece.first, body),))
+            else:
+                answers = chain(copies.put(piece.first, body), copies.settle() if piece.awaited else ())
+            for answer in answers:
+                effects, _, text = answer.decode("utf-8", "surrogatepass").partition("\n")
+                seen.update(effects.split())
+                sys.stdout.write(text)
+            if piece.awaited:
+                sys.stdout.flush()  # before it waits for more, what was answered is out
+    finally:
+        copies.close()
+    return seen
 
 
 def _text(flag: str, path: str) -> str:
@@ -185,6 +145,11 @@ def _text(flag: str, path: str) -> str:
 
 
 # --- what is printed, and the exit code ---
+
+
+def _printed(one: Judged, output: str, *, many: bool) -> str:
+    lines = [json.dumps(one.decision)] if output == "json" else _lines(one, many=many)
+    return "\n".join(lines) + "\n"
 
 
 def _lines(one: Judged, *, many: bool) -> Iterator[str]:

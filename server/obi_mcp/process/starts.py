@@ -1,4 +1,4 @@
-"""How many programs start at once: fewer than there are processors, so that the event loop keeps one.
+"""How many programs start at once: as many as there are processors, so that the event loop gets one of them soon.
 
 Starting is what takes kubectl the processor (some 60 ms of it, on several threads); afterwards it mostly waits for the
 API server. With sixteen starting at once the loop, one process among seventeen, was heard every tenth of a second, and
@@ -23,9 +23,9 @@ class Starts:
     """The turns of one event loop, first come, first served."""
 
     def __init__(self, most: int | None = None, start_s: float = START_S) -> None:
-        """``most`` None: one less than this process has processors."""
+        """``most`` None: as many as this process has processors."""
         self._start_s = start_s
-        self._turns = asyncio.Semaphore(max(_LEAST, len(os.sched_getaffinity(0)) - 1) if most is None else most)
+        self._turns = asyncio.Semaphore(max(_LEAST, len(os.sched_getaffinity(0))) if most is None else most)
 
     @asynccontextmanager
     async def turn(self) -> AsyncIterator[list[PipeReader]]:

@@ -236,6 +236,25 @@ def test_an_empty_batch_is_good(run: Any) -> None:
     assert batch(run) == (0, [])
 
 
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_a_long_batch_has_the_same_answers_in_the_same_order(run: Any, cache: Path, tmp_path: Path, form: str) -> None:
+    lines = [json.dumps({"command": f"kubectl get pods -n {name}{number}"}) for number in range(500) for name in "ab"]
+    text = "\n".join([*lines, "", "{", *lines]).encode()
+    # In memory nobody knows whether more will come, and so all of it is answered by one process.
+    alone = run("check", "--batch", "--output", form, stdin=text)
+    (tmp_path / "batch").write_bytes(text)
+    argv = [sys.executable, "-m", "obi_mcp", "policy", "check", "--batch", "--output", form]
+    server = str(Path(__file__).parents[3] / "server")
+    environment = {"PATH": os.environ["PATH"], "XDG_CACHE_HOME": str(cache), "PYTHONPATH": server}
+    with (tmp_path / "batch").open("rb") as given:
+        done = subprocess.run(
+            argv, stdin=given, env={**environment, "HOME": str(tmp_path)}, capture_output=True, check=False
+        )
+    assert done.stderr == b""
+    assert (done.returncode, done.stdout.decode()) == (alone.returncode, alone.stdout)
+    assert (alone.returncode, alone.stdout.count("\n") >= 2001) == (2, True)
+
+
 # --- reports for CI ---
 
 LINES = f"# what agents run\n\n{LINE}\r\n  kubectl get secrets\nkubectl get pods; id\n"
