@@ -51,6 +51,9 @@ FORMS: list[tuple[str, dict[str, Any], str]] = [
     ("obi_k8s_generate_daemonset", {"privileged": "yes"}, "privileged: true or false, without quotes"),
     ("obi_k8s_generate_daemonset", {"prometheus_port": -5}, "prometheus_port: integer from 1 to 65,535"),
     ("obi_k8s_generate_daemonset", {"name": 7}, "name: string"),
+    ("obi_deploy_local", {"open_port": "eighty"}, "open_port: The application's: 8080,9000-9010"),
+    ("obi_deploy_local", {"open_port": "8080\n"}, "open_port: The application's: 8080,9000-9010"),
+    ("obi_deploy_local", {"executable_name": "java|node"}, "executable_name: The application's"),
 ]
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from obi_mcp.agent.asks import Asks, Port
-from obi_mcp.obi.capabilities import OLDEST_KERNEL, Feature, needed
+from obi_mcp.agent.built import Built
+from obi_mcp.obi.capabilities import NO_MEMLOCK_KERNEL, OLDEST_KERNEL, Feature, needed
 
 Severity = Literal["ok", "note", "problem"]
 
@@ -33,10 +34,11 @@ _NUMBERS = {
 _EFFECTIVE_BIT = 0x01
 _PROBING = frozenset(Feature) - {Feature.NETWORK, Feature.NETWORK_TC}
 _LISTEN = "0A"
+_OBI = Built("obi")
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class HostFinding:
     """One thing that was looked at. ``problem``: OBI will not start or not do what was asked; ``note``: it may."""
 
     subject: str
@@ -63,7 +65,8 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Privileges:
-    """What an agent is started with: the masks of the launcher, and those on the program's file."""
+    """What an agent is started with: the masks of the launcher, and those on the program's file. ``memlock``: bytes
+    that it may lock, -1 for any number."""
 
     uid: int
     effective: int
@@ -123,7 +126,7 @@ class Place:
         return (int(match[1]), int(match[2])) if match else None
 
 
-def kernel_findings(asks: Asks, place: Place) -> Iterator[Finding]:
+def kernel_findings(asks: Asks, place: Place) -> Iterator[HostFinding]:
     """The kernel, for the features that are asked for (all of the application's, where none is known)."""
     probing = bool(asks.features & _PROBING) or not asks.features
     yield _version(place)
@@ -134,21 +137,23 @@ def kernel_findings(asks: Asks, place: Place) -> Iterator[Finding]:
         yield from _lockdown(asks, place)
 
 
-def _version(place: Place) -> Finding:
+def _version(place: Place) -> HostFinding:
     release = place.release or platform.release()
     if place.kernel is None or place.kernel >= OLDEST_KERNEL:
-        return Finding("kernel", "ok", f"Linux {release}")
+        return HostFinding("kernel", "ok", f"Linux {release}")
     if release.startswith("4.18") and ".el8" in release:
-        return Finding("kernel", "note", f"Linux {release}", "Red Hat's 4.18 has what OBI needs by back-ports")
+        return HostFinding("kernel", "note", f"Linux {release}", "Red Hat's 4.18 has what OBI needs by back-ports")
     oldest = ".".join(map(str, OLDEST_KERNEL))
-    return Finding("kernel", "problem", f"Linux {release}", f"OBI needs {oldest}", f"use a kernel of {oldest} or later")
+    return HostFinding(
+        "kernel", "problem", f"Linux {release}", f"OBI needs {oldest}", f"use a kernel of {oldest} or later"
+    )
 
 
-def _btf(place: Place) -> Finding:
+def _btf(place: Place) -> HostFinding:
     path = "/sys/kernel/btf/vmlinux"
     if place.exists(path):
-        return Finding("BTF", "ok", f"{path} is there")
-    return Finding(
+        return HostFinding("BTF", "ok", f"{path} is there")
+    return HostFinding(
         "BTF",
         "problem",
         f"{path} is not there",
@@ -157,11 +162,11 @@ def _btf(place: Place) -> Finding:
     )
 
 
-def _probes(place: Place, *, alone: bool) -> Finding:
+def _probes(place: Place, *, alone: bool) -> HostFinding:
     """``alone``: nothing is asked for that works without."""
     if place.exists("/sys/bus/event_source/devices/kprobe") or place.exists("/sys/kernel/tracing/kprobe_events"):
-        return Finding("kprobes", "ok", "the kernel offers kprobes")
-    return Finding(
+        return HostFinding("kprobes", "ok", "the kernel offers kprobes")
+    return HostFinding(
         "kprobes",
         "problem" if alone else "note",
         "neither /sys/bus/event_source/devices/kprobe nor /sys/kernel/tracing/kprobe_events is there",
@@ -171,11 +176,11 @@ def _probes(place: Place, *, alone: bool) -> Finding:
     )
 
 
-def _perf(place: Place) -> Finding:
+def _perf(place: Place) -> HostFinding:
     text = place.read("/proc/sys/kernel/perf_event_paranoid")
     if not text.lstrip("-").isdigit() or int(text) < 3:
-        return Finding("perf_event_paranoid", "ok", text or "not there")
-    return Finding(
+        return HostFinding("perf_event_paranoid", "ok", text or "not there")
+    return HostFinding(
         "perf_event_paranoid",
         "note",
         text,
@@ -184,14 +189,14 @@ def _perf(place: Place) -> Finding:
     )
 
 
-def _lockdown(asks: Asks, place: Place) -> Iterator[Finding]:
+def _lockdown(asks: Asks, place: Place) -> Iterator[HostFinding]:
     text = place.read("/sys/kernel/security/lockdown")
     mode = match[1] if (match := re.search(r"\[(\w+)\]", text)) else ""
     writes = bool(asks.features & {Feature.CONTEXT_PROPAGATION, Feature.GO_CONTEXT_PROPAGATION, Feature.LOG_ENRICHER})
     if mode in ("", "none"):
-        yield Finding("lockdown", "ok", mode or "not reported")
+        yield HostFinding("lockdown", "ok", mode or "not reported")
         if not mode and writes:
-            yield Finding(
+            yield HostFinding(
                 "securityfs",
                 "note",
                 "/sys/kernel/security/lockdown is not there",
@@ -199,7 +204,7 @@ def _lockdown(asks: Asks, place: Place) -> Iterator[Finding]:
                 "mount securityfs at /sys/kernel/security",
             )
         return
-    yield Finding(
+    yield HostFinding(
         "lockdown",
         "problem" if mode == "confidentiality" else "note",
         f"the kernel is locked down: {mode}",
@@ -210,13 +215,22 @@ def _lockdown(asks: Asks, place: Place) -> Iterator[Finding]:
     )
 
 
-def privilege_findings(asks: Asks, privileges: Privileges, place: Place, binary: str) -> Iterator[Finding]:
-    """Whether an agent that is started now has the capabilities that its features need, and how to give them."""
+def privilege_findings(
+    asks: Asks,
+    privileges: Privileges,
+    place: Place,
+    binary: str,
+    built: Built = _OBI,
+) -> Iterator[HostFinding]:
+    """Whether an agent that is started now has the rights that its features need, and how to give them. ``built``:
+    what is known of the program."""
     paranoid = place.read("/proc/sys/kernel/perf_event_paranoid")
     wants = needed(
         asks.features or {Feature.APPLICATION},
         kernel=place.kernel,
         perf_event_paranoid=int(paranoid) if paranoid.lstrip("-").isdigit() else None,
+        program=built.program,
+        version=built.version,
     ).capabilities
     has = privileges.of_agent
     if has >> _NUMBERS["SYS_ADMIN"] & 1:  # it includes what BPF and PERFMON were taken from
@@ -224,15 +238,32 @@ def privilege_findings(asks: Asks, privileges: Privileges, place: Place, binary:
     missing = tuple(name for name in wants if not has >> _NUMBERS[name] & 1)
     names = ", ".join(sorted(feature.value for feature in asks.features)) or "any feature"
     if not missing:
-        yield Finding("capabilities", "ok", f"user {privileges.uid} gives the agent {', '.join(wants)}")
+        yield HostFinding("capabilities", "ok", f"user {privileges.uid} gives the agent {', '.join(wants)}")
         return
     listed = ", ".join(f"CAP_{name}" for name in missing)
-    yield Finding(
+    yield HostFinding(
         "capabilities",
         "problem",
         f"an agent started by user {privileges.uid} lacks {listed}",
         f"OBI needs them for {names}",
         _ways_to_give(wants, privileges, binary),
+    )
+
+
+def memlock_finding(privileges: Privileges, place: Place) -> HostFinding:
+    """Whether BPF maps can be made: they count as locked memory on older kernels, and OBI raises the limit where it
+    may."""
+    limit = privileges.memlock
+    if place.kernel is None or place.kernel >= NO_MEMLOCK_KERNEL:
+        return HostFinding("memlock", "ok", "this kernel does not count BPF maps as locked memory")
+    if limit < 0 or privileges.of_agent >> _NUMBERS["SYS_RESOURCE"] & 1:
+        return HostFinding("memlock", "ok", "any amount may be locked" if limit < 0 else "OBI may raise the limit")
+    return HostFinding(
+        "memlock",
+        "problem",
+        f"at most {limit // 1024:,} KiB may be locked",
+        "no BPF map can be made (MEMLOCK may be too low)",
+        "start the server with ulimit -l unlimited (LimitMEMLOCK=infinity in a unit of systemd), or give SYS_RESOURCE",
     )
 
 
@@ -254,18 +285,18 @@ def _ways_to_give(wants: tuple[str, ...], privileges: Privileges, binary: str) -
     return f"sudo setcap {caps}+ep {binary}; or start the server with sudo; or {docker}"
 
 
-def port_findings(asks: Asks, place: Place, *, own: frozenset[int] = frozenset()) -> Iterator[Finding]:
+def port_findings(asks: Asks, place: Place, *, own: frozenset[int] = frozenset()) -> Iterator[HostFinding]:
     """Whether the ports that OBI will listen on are free. ``own``: those that the running agent holds itself."""
     taken = listening(place)
     for port in asks.ports:
         if port.number in own or port.number not in taken:
-            yield Finding(f"port {port.number}", "ok", f"{port.key}: free")
+            yield HostFinding(f"port {port.number}", "ok", f"{port.key}: free")
         else:
             yield _taken(port)
 
 
-def _taken(port: Port) -> Finding:
-    return Finding(
+def _taken(port: Port) -> HostFinding:
+    return HostFinding(
         f"port {port.number}",
         "problem",
         f"{port.key}: another process listens on {port.number} already",

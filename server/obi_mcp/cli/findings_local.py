@@ -7,11 +7,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from obi_mcp.agent.asks import Asks
+from obi_mcp.agent.built import Built
 from obi_mcp.agent.host import agent_directory, find_binary, host_of
 from obi_mcp.agent.keeper import Manner
 from obi_mcp.agent.launcher import AgentLauncher
-from obi_mcp.agent.preflight import Finding as HostFinding
-from obi_mcp.agent.preflight import Place, Privileges, kernel_findings, privilege_findings
+from obi_mcp.agent.preflight import HostFinding, Place, Privileges, kernel_findings, memlock_finding, privilege_findings
 from obi_mcp.agent.proof import lives
 from obi_mcp.agent.record import read_record
 from obi_mcp.cli.findings import Finding, Severity
@@ -36,10 +36,11 @@ def local_findings(settings: Settings, environ: Mapping[str, str]) -> Iterator[F
         yield Finding("local OBI", severity, f"no program: {binary.problem}", step)
         return
     yield _agent(binary.path, agent_directory(environ))
-    privileges = asyncio.run(_privileges(settings, environ, binary.path))
+    privileges, built = asyncio.run(_asked(settings, environ, binary.path))
     for name, asks in _ASKS:
         place = Place()
-        found = [*kernel_findings(asks, place), *privilege_findings(asks, privileges, place, binary.path)]
+        rights = privilege_findings(asks, privileges, place, binary.path, built)
+        found = [*kernel_findings(asks, place), memlock_finding(privileges, place), *rights]
         yield _feature(name, found)
 
 
@@ -68,10 +69,11 @@ def _feature(name: str, found: list[HostFinding]) -> Finding:
     return Finding(name, "ok", f"OBI can see them here{f'; {notes}' if notes else ''}")
 
 
-async def _privileges(settings: Settings, environ: Mapping[str, str], binary: str) -> Privileges:
+async def _asked(settings: Settings, environ: Mapping[str, str], binary: str) -> tuple[Privileges, Built]:
+    """What an agent would be started with, and what its program says of itself."""
     host = host_of(settings, environ)
     launcher = AgentLauncher(Path(host.directory), host.binaries, Manner(settings.local.log_bytes))
     try:
-        return Privileges.from_answer(await launcher.privileges(binary))
+        return Privileges.from_answer(await launcher.privileges(binary)), await launcher.built(binary) or Built("obi")
     finally:
         launcher.close()

@@ -306,7 +306,7 @@ def _taken(there: Container, ours: bool) -> Conflict:
     if ours:
         return Conflict(
             f"there is a container {there.name} of OBI's already ({there.state})",
-            "stop it first with obi_docker_stop, or give another name",
+            "put this one in its place with replace: true, or give another name",
         )
     return Conflict(f"the name {there.name} is taken by a container that is not OBI's", "give another name")
 

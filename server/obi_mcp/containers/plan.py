@@ -10,6 +10,7 @@ from obi_mcp.agent.asks import Asks, asks_of
 from obi_mcp.containers.failures import NEW_CAPABILITIES
 from obi_mcp.containers.model import DEFAULT_MEMORY_BYTES, NOBODY, EngineFacts
 from obi_mcp.obi.capabilities import CapabilityFact, Feature, needed
+from obi_mcp.obi.finding import Program
 from obi_mcp.policy.effects import CONTAINER_CONFIG, CONTAINER_MARK, ContainerProof, ContainerRun, Mount
 from obi_mcp.policy.yaml_writer import to_yaml
 
@@ -24,7 +25,8 @@ _LABELS = {CONTAINER_MARK: "true", "app.kubernetes.io/part-of": "obi"}
 
 @dataclass(frozen=True, slots=True)
 class Wish:
-    """What a caller wants. ``further`` capabilities and ``mounts`` come on top of what the configuration needs."""
+    """What a caller wants. ``further`` capabilities and ``mounts`` come on top of what the configuration needs;
+    ``program`` and ``version`` are the image's, as far as its name tells."""
 
     image: str
     config: str
@@ -36,6 +38,8 @@ class Wish:
     memory_bytes: int = DEFAULT_MEMORY_BYTES
     restart: str = "unless-stopped"
     replaces: ContainerProof = NOBODY
+    program: Program = "obi"
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +55,13 @@ class Planned:
 def plan(wish: Wish, facts: EngineFacts | None = None, perf_event_paranoid: int | None = None) -> Planned:
     """The container for a wish. ``facts`` None: an engine that nobody asked (for a Compose file)."""
     asks = asks_of(wish.config, wish.environment)
-    least = needed(asks.features, kernel=facts.kernel if facts else None, perf_event_paranoid=perf_event_paranoid)
+    least = needed(
+        asks.features,
+        kernel=facts.kernel if facts else None,
+        perf_event_paranoid=perf_event_paranoid,
+        program=wish.program,
+        version=wish.version,
+    )
     capabilities = () if wish.privileged else tuple(dict.fromkeys((*least.capabilities, *wish.further)))
     effect = ContainerRun(
         image=wish.image,

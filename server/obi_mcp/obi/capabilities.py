@@ -1,7 +1,7 @@
 """The Linux capabilities that OBI needs, by feature and kernel, each with where the fact is from.
 
-Source of the table: runs of OBI v0.5.0 on Linux 6.18, the source of v0.12, OBI's documentation ("security" page) and
-public issues, collected by this project.
+Source of the table: runs of OBI v0.5.0 and Beyla v1.8.0 on Linux 6.18, the source of v0.12, OBI's documentation
+("security" page) and public issues, collected by this project.
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+
+from obi_mcp.obi.finding import Program
+from obi_mcp.obi.keys import numbers
 
 
 class Feature(StrEnum):
@@ -46,7 +49,8 @@ class Needed:
 OLDEST_KERNEL = (5, 8)
 """Below, only Red Hat's 4.18 with its back-ports runs OBI. Source: doc."""
 _RELEASE = re.compile(r"(\d+)\.(\d+)(?:\.(\d+))?")
-_NO_MEMLOCK_KERNEL = (5, 11)
+NO_MEMLOCK_KERNEL = (5, 11)
+"""From here on BPF maps count as memory of the control group, not as locked memory. Source: source."""
 _STRICT_PERF = 3
 
 _BY_FEATURE: dict[Feature, CapabilityFact] = {
@@ -73,6 +77,14 @@ _BY_FEATURE: dict[Feature, CapabilityFact] = {
     ),
     Feature.LOG_ENRICHER: CapabilityFact(
         "log enricher", ("SYS_ADMIN",), "doc", "it writes user memory; the kernel must not be locked down"
+    ),
+}
+_CHECKED = ("BPF", "PERFMON", "DAC_READ_SEARCH", "NET_RAW")
+_OF_BEYLA_1: dict[Feature, CapabilityFact] = {
+    Feature.NETWORK: CapabilityFact("network, Beyla 1", _CHECKED, "run, source", "it checks them when it starts"),
+    Feature.NETWORK_TC: CapabilityFact("network, Beyla 1", _CHECKED, "run, source", "it checks them when it starts"),
+    Feature.APPLICATION: CapabilityFact(
+        "application, Beyla 1", ("SYS_ADMIN",), "run, source", "it mounts a BPF file system"
     ),
 }
 _IMPLIED = {
@@ -106,17 +118,22 @@ def too_old(release: str) -> bool:
 
 
 def needed(
-    features: Iterable[Feature], *, kernel: tuple[int, int] | None = None, perf_event_paranoid: int | None = None
+    features: Iterable[Feature],
+    *,
+    kernel: tuple[int, int] | None = None,
+    perf_event_paranoid: int | None = None,
+    program: Program = "obi",
+    version: str | None = None,
 ) -> Needed:
-    """The capabilities for these features. ``kernel`` (major, minor) and ``perf_event_paranoid`` of the nodes where
-    they are known; unknown ones are taken for recent and lenient."""
+    """The capabilities for these features. ``kernel`` (major, minor), ``perf_event_paranoid`` of the nodes and the
+    program's version where they are known; unknown ones are taken for recent and lenient."""
     asked = set(features)
     for feature in tuple(asked):
         asked.update(_IMPLIED.get(feature, ()))
     facts = [_BY_FEATURE[feature] for feature in Feature if feature in asked]
     if kernel is not None and kernel < OLDEST_KERNEL:
         facts.append(CapabilityFact("kernel < 5.8", ("SYS_ADMIN",), "source", "CAP_BPF does not exist there"))
-    if kernel is not None and kernel < _NO_MEMLOCK_KERNEL:
+    if kernel is not None and kernel < NO_MEMLOCK_KERNEL:
         facts.append(CapabilityFact("kernel < 5.11", ("SYS_RESOURCE",), "source", "BPF maps count as locked memory"))
     probes = bool(asked - {Feature.NETWORK, Feature.NETWORK_TC})
     if probes and perf_event_paranoid is not None and perf_event_paranoid >= _STRICT_PERF:
@@ -125,5 +142,7 @@ def needed(
                 "perf_event_paranoid ≥ 3", ("SYS_ADMIN",), "issue, doc", "PERFMON does not open kprobes there"
             )
         )
+    if program == "beyla" and (numbers(version) or (2,)) < (2,):
+        facts += (fact for feature, fact in _OF_BEYLA_1.items() if feature in asked)
     names = {name for fact in facts for name in fact.capabilities}
     return Needed(tuple(name for name in _ORDER if name in names), tuple(facts))

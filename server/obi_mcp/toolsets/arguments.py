@@ -6,6 +6,7 @@ from.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -23,8 +24,8 @@ _TYPES: Mapping[str, tuple[type, ...]] = {
 
 
 def check_arguments(spec: ToolSpec, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The arguments, when they fit ``spec.input_schema``; its ``type``, ``enum``, ``items``, length and range words
-    are used.
+    """The arguments, when they fit ``spec.input_schema``; its ``type``, ``enum``, ``items``, ``pattern``, length and
+    range words are used.
 
     Raises: InvalidArgument.
     """
@@ -50,7 +51,7 @@ def _problem(value: Any, schema: Schema) -> str | None:
     if "enum" in schema and value not in schema["enum"]:
         return f"must be one of {', '.join(map(str, schema['enum']))}, not {str(value)[:80]!r}"
     if isinstance(value, str):
-        return _length_problem(value, schema)
+        return _text_problem(value, schema)
     if isinstance(value, int | float):
         return _range_problem(value, schema)
     if isinstance(value, list) and "items" in schema:
@@ -59,12 +60,15 @@ def _problem(value: Any, schema: Schema) -> str | None:
     return None
 
 
-def _length_problem(value: str, schema: Schema) -> str | None:
+def _text_problem(value: str, schema: Schema) -> str | None:
     longest, shortest = schema.get("maxLength"), schema.get("minLength", 0)
     if longest is not None and len(value) > longest:
         return f"has {len(value):,} characters; at most {longest:,} are taken"
     if len(value) < shortest:
         return "is empty"
+    pattern = schema.get("pattern")
+    if pattern is not None and not re.fullmatch(pattern, value):
+        return f"is {value[:80]!r}, which is not of the form {pattern}"
     try:
         value.encode()
     except UnicodeEncodeError:

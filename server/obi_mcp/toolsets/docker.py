@@ -19,7 +19,7 @@ MAX_CONFIG = 262_144
 MAX_LINES = 1_000
 _MIB = 1024 * 1024
 _TEXT: Schema = {"type": "string", "minLength": 1, "maxLength": 512}
-_NAME: Schema = {"type": "string", "minLength": 1, "maxLength": 64}
+_NAME: Schema = {"type": "string", "maxLength": 64, "pattern": "^[A-Za-z0-9][A-Za-z0-9_.-]+$"}
 
 
 class DockerToolset(Toolset):

@@ -31,6 +31,7 @@ def plan_row(made: Planned) -> dict[str, Any]:
     row: dict[str, Any] = {
         "image": run.image,
         "name": run.name,
+        "config": run.config,
         "features": sorted(made.asks.features),
         "privileged": run.privileged,
         "capabilities": list(run.capabilities),
@@ -51,7 +52,7 @@ def dry_run(made: Planned, notes: list[str], decision: Decision, caller: Access,
     """What would be done, and what the policy says of it."""
     structured = {"plan": plan_row(made), "decision": decision.as_json(), "notes": [plain(note) for note in notes]}
     lines = [f"dry run, nothing was made: {decision_line(decision, caller)}", plain(decision.reason)]
-    lines += [_plan_line(made), *structured["notes"]]
+    lines += [_plan_line(made), *structured["notes"], plain(made.effect.config)]
     return ToolResult(structured, "\n".join(lines), exit_code=0 if decision.allowed else 3)
 
 
@@ -71,8 +72,12 @@ def deployed(made: Planned, notes: list[str], seen: Watched, plain: Plain) -> To
     if seen.ready:
         head = f"{container.name} is ready ({container.id[:12]}, {made.effect.image})"
     elif container.ended or container.restarts:
-        head = f"{made.effect.name} did not come up: {how_it_ended(container) or container.state}"
-        structured["ended"] = how_it_ended(container)
+        ended = how_it_ended(container) or "it ended"
+        again = (
+            f"; the engine starts it again and again ({_restarts(container.restarts)})" if container.restarts else ""
+        )
+        head = f"{made.effect.name} did not come up: {ended}{again}"
+        structured["ended"] = ended
     else:
         structured["waiting_for"] = list(seen.waiting_for)
         head = f"{container.name} runs, and has not said yet that it is ready; look again with obi_docker_logs"
@@ -161,8 +166,8 @@ def stopped(ended: Container, removed: bool) -> ToolResult:
 
 def compose(text: str, notes: list[str]) -> ToolResult:
     """The file."""
-    head = "a Compose file, in structuredContent.compose; the policy allows what it starts"
-    return ToolResult({"compose": text, "notes": notes}, "\n".join([head, *notes]), payload=text)
+    head = "a Compose file; the policy allows what it starts"
+    return ToolResult({"compose": text, "notes": notes}, "\n".join([head, *notes, text]), payload=text)
 
 
 def _plan_line(made: Planned) -> str:

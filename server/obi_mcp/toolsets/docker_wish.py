@@ -14,10 +14,11 @@ from obi_mcp.errors import InvalidArgument, InvalidDocument
 from obi_mcp.obi.config import ConfigFinding, validate
 from obi_mcp.obi.manifests.install import REPOSITORY, VERSION
 from obi_mcp.policy.effects import ContainerProof
+from obi_mcp.policy.manifest.environment import is_beyla
 from obi_mcp.toolsets.capturing import ENDPOINT
 
 _PARANOID = Path("/proc/sys/kernel/perf_event_paranoid")
-_VERSION = re.compile(r":(v\d+\.\d+\.\d+)(?:@|$)")
+_VERSION = re.compile(r":v?(\d+\.\d+\.\d+)(?:@|$)")
 _CAPABILITY = re.compile(r"(?:CAP_)?([A-Z_]{2,32})")
 _PORTS = re.compile(r"\d{1,5}(-\d{1,5})?(,\d{1,5}(-\d{1,5})?)*")
 _MOST_FINDINGS = 5
@@ -32,9 +33,7 @@ def planned(
     Raises: InvalidArgument; InvalidDocument for a configuration that OBI would refuse or misread.
     """
     wish = replace(_wish(given), replaces=replaces)
-    version = _VERSION.search(wish.image)
-    known = version[1] if version and "beyla" not in wish.image else None
-    findings = validate(wish.config, environment=wish.environment, version=known)
+    findings = validate(wish.config, environment=wish.environment, version=wish.version, program=wish.program)
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
         raise _refused(errors)
@@ -47,8 +46,10 @@ def _wish(given: Mapping[str, Any]) -> Wish:
     environment = _environment(given.get("env", {}))
     if endpoint := given.get("otlp_endpoint"):
         environment[ENDPOINT] = endpoint
+    image = given.get("image", f"{REPOSITORY}:{VERSION}")
+    version = _VERSION.search(image)
     return Wish(
-        image=given.get("image", f"{REPOSITORY}:{VERSION}"),
+        image=image,
         config=_config(given, exports=ENDPOINT in environment),
         name=given.get("name", "obi"),
         environment=environment,
@@ -57,6 +58,8 @@ def _wish(given: Mapping[str, Any]) -> Wish:
         mounts=tuple(_path(word) for word in given.get("mounts", ())),
         memory_bytes=given["memory_mib"] * _MIB if "memory_mib" in given else DEFAULT_MEMORY_BYTES,
         restart=given.get("restart", "unless-stopped"),
+        program="beyla" if is_beyla(image) else "obi",
+        version=f"v{version[1]}" if version else None,
     )
 
 

@@ -8,11 +8,13 @@ from pathlib import Path
 import pytest
 
 from obi_mcp.agent.asks import Asks, Port
+from obi_mcp.agent.built import Built
 from obi_mcp.agent.preflight import (
     Place,
     Privileges,
     file_capabilities,
     kernel_findings,
+    memlock_finding,
     port_findings,
     privilege_findings,
 )
@@ -107,6 +109,36 @@ def test_missing_rights_are_named_with_the_way_to_give_them(
         assert (found.severity, f"lacks {lacks}" in found.evidence) == ("problem", True), found.evidence
         assert way_out in found.way_out
         assert "docker run --pid=host" in found.way_out
+
+
+SYS_RESOURCE = 24
+LOCKED: list[tuple[str, str, Privileges, str]] = [
+    ("a kernel of today", "6.1.0-13-amd64", Privileges(1000, 0, ALL, memlock=65_536), "ok"),
+    ("any amount", "5.8.0-63-generic", Privileges(1000, 0, ALL, memlock=-1), "ok"),
+    ("root may raise it", "5.8.0-63-generic", Privileges(0, ALL, ALL, memlock=65_536), "ok"),
+    ("the file may", "5.8.0-63-generic", Privileges(1000, 0, ALL, bits(SYS_RESOURCE), memlock=65_536), "ok"),
+    ("too little", "5.8.0-63-generic", Privileges(1000, 0, ALL, memlock=65_536), "problem"),
+]
+
+
+@pytest.mark.parametrize(("what", "release", "who", "severity"), LOCKED, ids=[row[0] for row in LOCKED])
+def test_locked_memory_matters_on_older_kernels(
+    tmp_path: Path, what: str, release: str, who: Privileges, severity: str
+) -> None:
+    found = memlock_finding(who, place(tmp_path, release))
+    assert found.severity == severity
+    assert (found.evidence == "at most 64 KiB may be locked") == (severity == "problem")
+
+
+def test_beyla_1_asks_for_what_it_checks_and_for_its_file_system(tmp_path: Path) -> None:
+    old, new = Built("beyla", "v1.8.0"), Built("beyla", "v2.0.0")
+    (found,) = privilege_findings(FLOWS, Privileges(1000, 0, ALL), place(tmp_path), "/opt/beyla", old)
+    assert "sudo setcap cap_bpf,cap_perfmon,cap_net_raw,cap_dac_read_search+ep /opt/beyla" in found.way_out
+    rights = Privileges(1000, 0, ALL, bits(BPF, PERFMON, NET_RAW))
+    assert [one.severity for one in privilege_findings(FLOWS, rights, place(tmp_path), "/opt/beyla", new)] == ["ok"]
+    some = Privileges(0, ALL & ~bits(SYS_ADMIN), ALL)
+    (found,) = privilege_findings(REQUESTS, some, place(tmp_path), "/opt/beyla", old)
+    assert "lacks CAP_SYS_ADMIN" in found.evidence
 
 
 def test_perf_that_is_shut_asks_for_more(tmp_path: Path) -> None:

@@ -35,6 +35,12 @@ LEAST: list[tuple[dict[str, Any], dict[str, Any], set[str]]] = [
     ({"config": NETWORK}, {"kernel": (5, 10)}, {"BPF", "NET_RAW", "PERFMON", "SYS_RESOURCE"}),
     ({"config": NETWORK, "further": ("DAC_READ_SEARCH",)}, {}, {"BPF", "NET_RAW", "PERFMON", "DAC_READ_SEARCH"}),
     ({"config": NETWORK, "privileged": True}, {}, set()),
+    ({"config": NETWORK, "program": "beyla", "version": "v3.0.0"}, {}, {"BPF", "NET_RAW", "PERFMON"}),
+    (
+        {"config": NETWORK, "program": "beyla", "version": "v1.8.0"},
+        {},
+        {"BPF", "NET_RAW", "PERFMON", "DAC_READ_SEARCH"},
+    ),
     ({"config": "log_level: INFO\n"}, {}, set()),
 ]
 
@@ -166,7 +172,13 @@ ENDS: list[tuple[dict[str, Any], list[str], str, str]] = [
     ({"Status": "running", "Running": True}, [], "", ""),
     ({"Status": "exited", "ExitCode": 137, "OOMKilled": True}, [], "OOMKilled", "memory limit"),
     ({"Status": "exited", "ExitCode": 137}, [], "SIGKILL", ""),
-    ({"Status": "exited", "ExitCode": 0}, [], "by itself", "Prometheus port"),
+    ({"Status": "exited", "ExitCode": 0}, [], "told to end, or gave up, as it does when its Prometheus port", ""),
+    (
+        {"Status": "exited", "ExitCode": 0},
+        ['level=ERROR msg="Prometheus endpoint service ended unexpectedly" error="bind: address already in use"'],
+        "gave up",
+        "port is taken",
+    ),
     (
         {"Status": "exited", "ExitCode": 255},
         ['level=ERROR msg="x" error="map direct_flows: map create: cannot allocate memory"'],

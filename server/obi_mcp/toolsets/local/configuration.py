@@ -7,7 +7,6 @@ import json
 from typing import Any
 
 from obi_mcp.agent.asks import asks_of
-from obi_mcp.agent.host import find_binary
 from obi_mcp.agent.readiness import Readiness
 from obi_mcp.errors import Conflict, InvalidArgument, NotFound, ObiMcpError, ProgramFailed
 from obi_mcp.obi.config import validate
@@ -114,7 +113,7 @@ def _judged(desk: Desk, installed: Installed, asked: Program | None) -> Installe
     """The program that was asked for, of the version that the operator names where it is not the installed one."""
     if asked in (None, installed.program):
         return installed
-    return Installed(asked, desk.services.settings.obi.version if asked == "obi" else None)
+    return Installed(installed.binary, asked, desk.services.settings.obi.version if asked == "obi" else None)
 
 
 async def _own_word(
@@ -124,7 +123,7 @@ async def _own_word(
     from obi_mcp.obi.agreement import compare, has_config_command
     from obi_mcp.obi.migration import detect
 
-    binary, version = find_binary(desk.services.settings), installed.version
+    binary, version = installed.binary, installed.version
     if version is None or installed.program != "obi" or not binary.path:
         return ()
     if not has_config_command(version) or detect(text) != "v2":
@@ -178,14 +177,15 @@ async def run_update(services: Services, call: ToolCall) -> ToolResult:
     if not edited.changed:
         return ToolResult(structured, "nothing changes: the configuration says so already")
     environment = desk.environment()
-    warnings = await desk.check(edited.text, environment, await desk.installed())
+    installed = await desk.installed()
+    warnings = await desk.check(edited.text, environment, installed)
     structured["findings"] = shown_findings(desk, (), warnings)
     if call.arguments.get("dry_run", False):
         return ToolResult(structured, f"would change:\n{structured['diff']}")
     runs = desk.is_kept() and call.arguments.get("restart", "auto") == "auto"
     if runs:
         own = frozenset(port.number for port in asks_of(old, environment).ports)
-        await desk.preflight(asks_of(edited.text, environment), desk.binary(), own)
+        await desk.preflight(asks_of(edited.text, environment), installed, own)
     await _put(desk, old, edited.text)
     if runs:
         readiness = await _restarted(desk, old, edited.text, environment)

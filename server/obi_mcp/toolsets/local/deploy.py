@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from obi_mcp.agent.asks import asks_of
-from obi_mcp.agent.host import Binary
-from obi_mcp.agent.preflight import Finding
+from obi_mcp.agent.preflight import HostFinding
 from obi_mcp.agent.proof import lives
 from obi_mcp.agent.readiness import Readiness
 from obi_mcp.agent.record import LOG
@@ -18,7 +17,7 @@ from obi_mcp.policy.effects import AgentStart
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult
 from obi_mcp.toolsets.capturing import ENDPOINT, captured_by
 from obi_mcp.toolsets.local.bounds import MAX_CONFIG
-from obi_mcp.toolsets.local.desk import READY_WITHIN_S, Desk, Started, taken_ports
+from obi_mcp.toolsets.local.desk import READY_WITHIN_S, Desk, Installed, Started, taken_ports
 from obi_mcp.toolsets.local.options import OPTIONS, patch_of, whole_config
 
 _SHOWN_LINES = 12
@@ -40,8 +39,8 @@ async def run_deploy(services: Services, call: ToolCall) -> ToolResult:
     asks = asks_of(text, environment)
     effect = desk.would_start(binary, text, environment)
     if given.get("dry_run", False):
-        return await desk.read("preflight", lambda: _planned(desk, effect, binary, warnings))
-    findings = await desk.preflight(asks, binary, frozenset())
+        return await desk.read("preflight", lambda: _planned(desk, effect, installed, warnings))
+    findings = await desk.preflight(asks, installed, frozenset())
     _refuse_denied(desk, effect)
     await desk.write(text)
     started = await desk.start(effect, within_s=given.get("timeout_s", READY_WITHIN_S))
@@ -125,8 +124,10 @@ async def _config(desk: Desk, *, beyla: bool) -> str:
     return text
 
 
-async def _planned(desk: Desk, effect: AgentStart, binary: Binary, warnings: tuple[ConfigFinding, ...]) -> ToolResult:
-    findings = await desk.findings(asks_of(effect.config, dict(effect.environment)), binary, frozenset())
+async def _planned(
+    desk: Desk, effect: AgentStart, installed: Installed, warnings: tuple[ConfigFinding, ...]
+) -> ToolResult:
+    findings = await desk.findings(asks_of(effect.config, dict(effect.environment)), installed, frozenset())
     decision = desk.services.effects.explain(effect)
     structured: dict[str, Any] = {
         "dry_run": True,
@@ -147,7 +148,7 @@ def _result(
     desk: Desk,
     effect: AgentStart,
     started: Started,
-    findings: tuple[Finding, ...],
+    findings: tuple[HostFinding, ...],
     warnings: tuple[ConfigFinding, ...],
 ) -> ToolResult:
     readiness = started.readiness
@@ -173,7 +174,7 @@ def _result(
 
 def shown_findings(
     desk: Desk,
-    findings: tuple[Finding, ...],
+    findings: tuple[HostFinding, ...],
     warnings: tuple[ConfigFinding, ...],
     symptoms: Readiness | None = None,
 ) -> list[dict[str, str]]:

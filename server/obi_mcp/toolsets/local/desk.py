@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import TypeVar
 
 from obi_mcp.agent.asks import Asks, asks_of
+from obi_mcp.agent.built import Built
 from obi_mcp.agent.host import Binary, find_binary
 from obi_mcp.agent.keeping import end_agent, kept, read_config_file, write_config
 from obi_mcp.agent.preflight import (
-    Finding,
+    HostFinding,
     Place,
     Privileges,
     kernel_findings,
     listening,
+    memlock_finding,
     port_findings,
     privilege_findings,
 )
@@ -49,6 +51,7 @@ class Started:
 class Installed:
     """Whose keys are read here. ``version``: None where nobody knows; then every version that we know is meant."""
 
+    binary: Binary
     program: Program
     version: str | None
 
@@ -127,7 +130,8 @@ class Desk:
         record = self.record
         printed = record.version if record is not None and record.binary == binary.path else ""
         program: Program = said.program if said is not None else "beyla" if binary.is_beyla else "obi"
-        return Installed(program, (said.version if said is not None else "") or settings.obi.version or printed or None)
+        version = (said.version if said is not None else "") or settings.obi.version or printed or None
+        return Installed(binary, program, version)
 
     # --- judging ---
 
@@ -148,9 +152,9 @@ class Desk:
             )
         return found
 
-    async def preflight(self, asks: Asks, binary: Binary, own_ports: frozenset[int]) -> tuple[Finding, ...]:
+    async def preflight(self, asks: Asks, installed: Installed, own_ports: frozenset[int]) -> tuple[HostFinding, ...]:
         """Whether this host can run it. Raises: HostUnfit that names what is missing and how to give it."""
-        found = await self.findings(asks, binary, own_ports)
+        found = await self.findings(asks, installed, own_ports)
         problems = [finding for finding in found if finding.severity == "problem"]
         if problems:
             said = "; ".join(
@@ -160,13 +164,14 @@ class Desk:
             raise HostUnfit(said, "; ".join(finding.way_out for finding in problems if finding.way_out) or None)
         return found
 
-    async def findings(self, asks: Asks, binary: Binary, own_ports: frozenset[int]) -> tuple[Finding, ...]:
+    async def findings(self, asks: Asks, installed: Installed, own_ports: frozenset[int]) -> tuple[HostFinding, ...]:
         """What is to be said of this host."""
-        place = Place()
-        privileges = Privileges.from_answer(await self.services.agents.privileges(binary.path))
+        place, path = Place(), installed.binary.path
+        privileges = Privileges.from_answer(await self.services.agents.privileges(path))
         return (
             *kernel_findings(asks, place),
-            *privilege_findings(asks, privileges, place, binary.path),
+            memlock_finding(privileges, place),
+            *privilege_findings(asks, privileges, place, path, Built(installed.program, installed.version or "")),
             *port_findings(asks, place, own=own_ports),
         )
 
