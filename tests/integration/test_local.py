@@ -107,7 +107,7 @@ def test_from_deploy_to_stop(host: LocalHost) -> None:
         assert status.data["memory_bytes"] > 10_000_000
         flows = await served.call("obi_get_logs", kind="flow", grep="dst.port=8000", tail=5)
         assert flows.data["records"][-1]["fields"]["dst.address"] == "10.98.7.2"
-        logs = await served.call("obi_get_logs", level="info", since="10m")
+        logs = await served.call("obi_get_logs", level="INFO", since="10m")
         assert any(record["message"] == "starting Flows agent" for record in logs.data["records"])
         assert all(record["kind"] == "log" for record in logs.data["records"])
         assert 'level=INFO msg="starting Flows agent" component=agent.Flows' in logs.text
@@ -195,7 +195,7 @@ def test_what_was_killed_comes_back_and_what_was_left_is_adopted(host: LocalHost
             await until(again, "the agent was started again")
             status = await served.call("obi_get_status")
             assert (status.data["restarts"], status.data["last_exit"].split(" after")[0]) == (1, "signal 9")
-            said = await served.call("obi_get_logs", level="warn", grep="obi-mcp.keeper")
+            said = await served.call("obi_get_logs", level="WARN", grep="obi-mcp.keeper")
             assert [record["message"].split(" after")[0] for record in said.data["records"]] == [
                 "the agent ended: signal 9",
                 "started again in 1 s",

@@ -137,6 +137,7 @@ RULES: Mapping[str, tuple[Rule, ...]] = {
             "lines", "tail", made=lambda value: min(value, 500) if isinstance(value, int) else value, says="up to 500"
         ),
         Rule("level", when=_is("all"), says="without it there is no filter"),
+        Rule("level", "level", when=_is("debug", "info", "warn", "error"), made=str.upper),
     ),
     "obi_stop": (
         Rule(

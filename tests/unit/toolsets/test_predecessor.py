@@ -143,7 +143,12 @@ TRANSLATED: list[tuple[str, dict[str, Any], dict[str, Any], list[str]]] = [
         {"patch": OWN_CONFIG, "restart": "never"},
         ["config is patch here", "restart is never: it did not restart OBI by itself"],
     ),
-    ("obi_get_logs", {"lines": 100}, {"tail": 100}, ["lines is tail here"]),
+    (
+        "obi_get_logs",
+        {"lines": 9, "level": "warn"},
+        {"tail": 9, "level": "WARN"},
+        ["lines is tail", "level has another"],
+    ),
     (
         "obi_get_logs",
         {"lines": 10_000, "level": "all"},

@@ -64,7 +64,7 @@ async def run_logs(services: Services, call: ToolCall) -> ToolResult:
     given = call.arguments
     wanted = Wanted(
         tail=given.get("tail", TAIL),
-        level=given["level"].upper() if "level" in given else None,
+        level=given.get("level"),
         kind=given.get("kind"),
         text=given.get("grep"),
         since=parse_since(given["since"]) if "since" in given else None,

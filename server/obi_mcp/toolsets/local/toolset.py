@@ -164,7 +164,7 @@ def _logs() -> ToolSpec:
         title="Log of OBI on this host",
         description="The last lines of OBI's log on this host as records, flows and spans in it.",
         input_schema=_takes(
-            level={"type": "string", "enum": [level.lower() for level in LEVELS], "description": SHARED["level"]},
+            level={"type": "string", "enum": list(LEVELS), "description": SHARED["level"]},
             kind={"type": "string", "enum": ["log", "flow", "span", "other"], "description": "Only these"},
             since=_text("Like 15m, or a time"),
             grep=_text(SHARED["grep"], minLength=1, maxLength=200),
