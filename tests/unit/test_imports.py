@@ -49,6 +49,7 @@ HOMES = {
         "policy/yaml_reader.py",
         "policy/yaml_writer.py",
         "process/kubeconfig.py",
+        "redact/meaning.py",
         "redact/redactor.py",
     },
     "jsonschema": {"policy/loader.py"},

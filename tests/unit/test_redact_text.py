@@ -19,6 +19,9 @@ REDACTOR = Redactor.load()
 JWT = "eyJhbGciOiJSUzI1NiJ9.eyJzdWIiOiJvYmkifQ.c2lnbmF0dXJl"
 
 LINES = [
+    ("invalid API key: abcd1234", "invalid API key: [redacted]"),
+    ("API KEY=abcd", "API KEY=[redacted]"),
+    ("the secret key : abcd1234", "the secret key : [redacted]"),
     # YAML
     ("password: hunter2", "password: [redacted]"),
     ("  api-key: my pass phrase", "  api-key: [redacted]"),
@@ -93,6 +96,7 @@ LINES = [
 ]
 
 KEPT = [
+    "pod key: abcd1234 of the map",
     'time=2026-11-21T08:00:01.000Z level=INFO msg="instrumenting process" component=obi cmd=/app pid=12 type=go',
     "2026-11-21 08:11:01 (12.1ms[12.1ms]) HTTP 200 GET /api/x [10.0.0.1 as frontend:41]->[10.0.1.2 as checkout:8080]",
     "traceparent=[00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331[0000000000000000]-01]",
@@ -125,6 +129,12 @@ KEPT = [
 ]
 
 BLOCKS = [
+    ("headers: # whose\n  x-team: abcd\nnext: x", "headers: [redacted]\n  x-team: [redacted]\nnext: x"),
+    ("headers: !!map\n  x-team: abcd\nnext: x", "headers: [redacted]\n  x-team: [redacted]\nnext: x"),
+    ("headers: {a: b,\n  x-team: abcd}\nnext: x", "headers: [redacted]\n  x-team: [redacted]\nnext: x"),
+    ("{headers: {\n x-team: abcd}}\nnext: x", "{headers: {\n x-team: [redacted]\nnext: x"),
+    ("tokens: [a,\n  abcd]\nnext: x", "tokens: [a,\n  abcd]\nnext: x"),
+    ("token: [a,\n  abcd]\nnext: x", "token: [redacted]\n  [redacted]\nnext: x"),
     (
         "    Args:\n      --password\n      sword fish\n      -v\n",
         "    Args:\n      --password\n      [redacted]\n      -v\n",
@@ -216,6 +226,47 @@ def test_chunks_make_no_difference(text: str, expected: str, size: int) -> None:
     data = text.encode()
     pieces = [stream.feed(data[at : at + size]) for at in range(0, len(data), size)]
     assert b"".join([*pieces, stream.finish()]).decode() == expected
+
+
+# Whole texts alone: what was printed before an alias cannot be taken back.
+MEANT = [
+    ("base: &h {x-team: abcd}\notel: {headers: *h}\n", 'base: &h {x-team: "[redacted]"}'),
+    ("b: &b\n  x-team: abcd\n  name: q\nheaders:\n  <<: *b\n", "x-team: [redacted]"),
+    ("x: &t abcd\nheaders:\n  Authorization: *t\n", 'x: "[redacted]"'),
+    ("password: &p |\n  abcd\n  more\nx: *p\n", "x: *p"),
+    ('"h\\x65aders": {x-team: abcd}\n', 'x-team: "[redacted]"'),
+    (
+        '{"\\u0068eaders": {"x-team": "abcd", "n": 1}}\n',
+        '{"\\u0068eaders": {"x-team": "[redacted]", "n": "[redacted]"}}\n',
+    ),
+    ("? headers\n:\n  x-team: abcd\n", 'x-team: "[redacted]"'),
+    ("? headers\n: x-team: abcd\n", 'x-team: "[redacted]"'),
+    ("env:\n- &e {name: API_TOKEN, value: abcd}\n- *e\n", 'value: "[redacted]"'),
+    ("&a a: &b [*b, abcd]\nheaders: *b\n", '"[redacted]"'),
+    ("ports: &p [80, 443]\nmore: *p\n", "ports: &p [80, 443]\nmore: *p\n"),
+    ("see *this* and *that\n", "see *this* and *that\n"),
+    ("x: *nobody\nq: [\n", "x: *nobody\nq: [\n"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), MEANT, ids=[repr(text[:30]) for text, _ in MEANT])
+def test_yaml_is_read_for_what_its_lines_do_not_show(text: str, expected: str) -> None:
+    made = REDACTOR.text(text)
+    assert "abcd" not in made and expected.replace("[redacted]", "") in made.replace("[redacted]", "")
+    assert REDACTOR.value({"data": {"obi.yml": text}}) == {"data": {"obi.yml": made}}
+    assert REDACTOR.text(made) == made
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("? " * 100_000, "x: *a\n" + "[" * 100_000, "a: *b\n" + "{a: " * 50_000, '\\"' * 100_000, '"\\x41' * 50_000),
+        "a0: &a0 [x]\n" + "".join(f"a{i}: &a{i} [*a{i - 1}]\n" for i in range(1, 5_000)) + "headers: *a4999\n",
+    ],
+    ids=["keys", "brackets", "braces", "quotes", "escapes", "aliases"],
+)
+def test_hostile_yaml_ends_neither_the_process_nor_the_day(text: str) -> None:
+    assert REDACTOR.text(text)
 
 
 WORDS = st.sampled_from(

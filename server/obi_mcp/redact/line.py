@@ -24,6 +24,8 @@ _LEAD = re.compile(r"[ \t]*(?:[-?#][ \t]+)*")
 # "Annotations:  note: ", as kubectl describes a text that begins with a name of its own.
 _CHAIN = re.compile(r"[ \t]*(?:[\w./\-]{1,128}:[ \t]+)+")
 _LONGEST_CHAIN = 512
+_WORD_BEFORE = re.compile(r"(?<![\w.\-])(?P<word>[A-Za-z]+)[ \t]\Z")
+_LONGEST_WORD = 32
 # What YAML escapes otherwise than JSON.
 _ESCAPE = re.compile(r"\\(?:x([0-9A-Fa-f]{2})|U([0-9A-Fa-f]{8})|(.))")
 _NAMED = {"0": "0", "a": "7", "e": "1b", "v": "b", " ": "20", "N": "85", "_": "a0", "L": "2028", "P": "2029"}
@@ -114,7 +116,7 @@ class LineRedactor:
         opened: Opened | None = None
         done = at = 0
         while (match := _KEY.search(line, at)) is not None:
-            kind = self._rules.key_kind(match["key"])
+            kind = self._rules.key_kind(match["key"]) or self._rules.key_kind(_in_two_words(line, match))
             at = match.end()
             if not kind:
                 continue
@@ -150,7 +152,9 @@ class LineRedactor:
             line = line[:limit]  # name and value are in one string: what closes it stays
         end, text, opened = self._values.measure(line, match.end(), match["sep"], kind, leading=leading)
         if opened is not None:
-            opened = Opened(opened.kind, match.start())
+            # What stands in brackets goes on deeper than the line, wherever in it the name is.
+            bracket = line[match.end() : match.end() + 1] in {"[", "{"}
+            opened = Opened(opened.kind, min(match.start(), _indent(line)) if bracket else match.start())
         close = match["close"] or ""
         if close.endswith('"') and text == self._rules.marker:
             text = f"{close}{text}{close}"  # what was JSON stays JSON
@@ -162,6 +166,18 @@ def _as_json(match: re.Match[str]) -> str:
     if code is None or int(code, 16) > sys.maxunicode:
         return match[0]
     return json.dumps(chr(int(code, 16)))[1:-1]
+
+
+def _in_two_words(line: str, match: re.Match[str]) -> str:
+    """The name with the word before it: "API key: x"."""
+    if match["key"].lower() != "key" or match["open"]:
+        return ""
+    before = _WORD_BEFORE.search(line, max(match.start() - _LONGEST_WORD, 0), match.start())
+    return before["word"] + "_key" if before else ""
+
+
+def _indent(line: str) -> int:
+    return len(line) - len(line.lstrip(" \t"))
 
 
 def _lead(line: str) -> int:

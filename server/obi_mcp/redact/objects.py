@@ -123,7 +123,9 @@ class ObjectRedactor:
         if looks is Looks.NOT:
             return text
         # A value of its own has no name beside it: only text with "name=value" or several lines can hold one.
-        if "\n" in text or (looks is Looks.ALL and self._rules.has_shape(text.encode("utf-8", "surrogatepass"))):
+        if "\n" in text:
+            return self._text(text)
+        if looks is Looks.ALL and self._rules.has_shape(text.encode("utf-8", "surrogatepass")):
             return self._text(text)
         if _MAY_HOLD.search(text) and self._rules.words.search(text.lower()):
             return self._text(text)

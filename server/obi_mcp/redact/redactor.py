@@ -11,6 +11,7 @@ from typing import Any
 from obi_mcp.command.lexer import lex
 from obi_mcp.errors import InvalidCommand
 from obi_mcp.redact.controls import strip_controls
+from obi_mcp.redact.meaning import mask_meant
 from obi_mcp.redact.objects import Looks, ObjectRedactor
 from obi_mcp.redact.rules import RedactionRules
 from obi_mcp.redact.stream import TextStream
@@ -47,12 +48,13 @@ class Redactor:
 
     def text(self, text: str) -> str:
         """The whole text without secrets; lines of it may be missing, none is added."""
-        data = text.encode("utf-8", "surrogatepass")
+        data = mask_meant(text, self.rules).encode("utf-8", "surrogatepass")
         return self.data(data).decode("utf-8", "surrogatepass")
 
     def plain(self, text: str) -> str:
-        """The text as it may be shown: without secrets, and without what deceives the eye. JSON stays JSON."""
-        return strip_controls(self.text(text))[0]
+        """The text as it may be shown: without what deceives the eye, and without the secrets whose names it hid. JSON
+        stays JSON."""
+        return self.text(strip_controls(text)[0])
 
     def data(self, data: bytes) -> bytes:
         """``text`` for bytes; what is no UTF-8 stays as it is."""

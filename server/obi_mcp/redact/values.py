@@ -90,7 +90,7 @@ class Values:
             return end, self._rules.marker, None
         if _NOTHING_FOLLOWS.match(line, at + 1):
             return at, "", Opened("map", 0)
-        return len(line), self._rules.marker, None
+        return len(line), self._rules.marker, Opened("map", 0)
 
     def _bare(self, line: str, at: int, sep: str, kind: KeyKind, *, leading: bool) -> Measured:
         if number := NUMBER.match(line, at):
@@ -99,7 +99,8 @@ class Values:
             end = len(line.rstrip())
             comma = line[end - 1] == ","
             # A value may go on in deeper lines: folded by YAML, or as kubectl describes one of several lines.
-            return end - comma, self._rules.marker, None if comma else Opened("scalar", 0)
+            # A map that stands below may have a comment, a tag or an anchor here.
+            return end - comma, self._rules.marker, None if comma else Opened("map" if kind == "map" else "scalar", 0)
         word = _BARE.match(line, at)
         end = self._end_of_word(line, word, sep, kind) if word else at
         return end, self._rules.marker if end > at else "", None

@@ -99,7 +99,8 @@ async def _run(services: Services, spec: ToolSpec, call: ToolCall) -> ToolResult
 def _redacted(result: ToolResult) -> ToolResult:
     """The result without secrets and without what deceives, whatever the tool took care of itself; a caller's own
     secrets are repeated by decisions."""
-    structured, stripped = strip_values(Redactor.load().value(result.structured))
+    seen, stripped = strip_values(result.structured)
+    structured = Redactor.load().value(seen)
     if stripped and "stdout" in structured:
         structured["stripped"] = structured.get("stripped", 0) + stripped
     printed = result.payload
