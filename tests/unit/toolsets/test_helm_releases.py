@@ -168,6 +168,7 @@ RUN: dict[str, str] = {
 FAILED = replace(ANSWER, exit_code=1, stdout="", stderr="Error: it did not work")
 WELL = replace(ANSWER, stdout="done")
 GONE = ClusterUnreachable("no API server answered helm")
+UNMADE = "kubectl delete namespace observability"
 REMOVE, BACK = "helm uninstall obi -n observability", "helm rollback obi 4 -n observability"
 
 
@@ -221,6 +222,33 @@ async def test_what_a_failure_leaves_follows_from_what_helm_stored(case: Failure
     assert len(outcome.left) == bool(case.left) and case.left in "".join(outcome.left), outcome
     ran = [call.command for call in road.calls if call.command in {BACK, REMOVE} - {RUN[case.verb]}]
     assert bool(ran) == bool(case.taken_back or case.back is not WELL)
+
+
+@pytest.mark.parametrize(
+    ("stored", "live", "taken_back", "left"),
+    [
+        (NotFound("obi", "shop"), True, (UNMADE,), ""),
+        (NotFound("obi", "shop"), False, (), ""),
+        (at(1, "failed"), True, (REMOVE, UNMADE), ""),
+        (at(7, "deployed"), True, (), "when it is empty"),
+    ],
+)
+async def test_a_namespace_that_helm_made_goes_with_what_failed_in_it(
+    stored: Answer | ObiMcpError, live: bool, taken_back: tuple[str, ...], left: str
+) -> None:
+    class Emptied(RecordedRoad):
+        async def remove_namespaces(self, call: Call) -> tuple[str, ...]:
+            assert json.loads(call.stdin or "")["items"][0]["metadata"]["name"] == "observability"
+            return ("observability",)
+
+    road = Emptied()
+    road.answers |= {REMOVE: WELL, STORED: stored, RUN["install"]: FAILED}
+    body = {"kind": "Namespace", "metadata": {"name": "observability"}}
+    road.readings["kubectl get ns observability -o json"] = Reading((body,) if live else (), NARROWED)
+    plan = replace(release_plan_of("install"), namespace=Target("Namespace", "observability", None))
+    outcome = await carry_out_release(services(road), plan, None, wait_s=0.01)
+    assert outcome.taken_back == taken_back and len(outcome.left) == 2 * bool(left), outcome
+    assert left in "".join(outcome.left)
 
 
 @pytest.mark.parametrize(

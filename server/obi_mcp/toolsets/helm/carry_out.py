@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from dataclasses import replace
 
 from obi_mcp.enforcer.model import Progress
 from obi_mcp.errors import CallCancelled, Conflict, Denied, InvalidArgument, NotFound, ObiMcpError, ProgramFailed
@@ -11,10 +12,10 @@ from obi_mcp.toolsets.base import Services
 from obi_mcp.toolsets.helm.plan import ReleasePlan
 from obi_mcp.toolsets.helm.release import Stored, stored
 from obi_mcp.toolsets.kubernetes.carry_out import ON_CANCEL_S, Outcome, in_any_case, tell, unchanged
-from obi_mcp.toolsets.kubernetes.objects import look_up
+from obi_mcp.toolsets.kubernetes.objects import Target, is_going, list_of, look_up
 from obi_mcp.toolsets.kubernetes.plan import Plan
 from obi_mcp.toolsets.kubernetes.rollout import rolled_out
-from obi_mcp.toolsets.kubernetes.take_back import RETURN_S, patiently
+from obi_mcp.toolsets.kubernetes.take_back import RETURN_S, patiently, pause
 
 _REFUSED = (Denied, Conflict, NotFound)
 
@@ -61,8 +62,18 @@ async def _helm(services: Services, plan: ReleasePlan) -> None:
 async def _failed(
     services: Services, plan: ReleasePlan, error: ObiMcpError, done: tuple[str, ...], *, patience_s: float
 ) -> Outcome:
+    until = time.monotonic() + patience_s
+    outcome = await _returned(services, plan, error, done, until)
+    if plan.namespace is None:
+        return outcome
+    return await _without_namespace(services, plan, plan.namespace, outcome, until)
+
+
+async def _returned(
+    services: Services, plan: ReleasePlan, error: ObiMcpError, done: tuple[str, ...], until: float
+) -> Outcome:
     """What is there now is asked, not guessed: helm may have written anything from nothing to all of it."""
-    finish, until = _undo(plan), time.monotonic() + patience_s
+    finish = _undo(plan)
     try:
         now = await patiently(lambda: stored(services, plan.place, plan.release), until)
     except ObiMcpError as unknown:
@@ -77,6 +88,29 @@ async def _failed(
     taken_back, left = await _gone_back(services, plan, now, finish, until)
     tell(services, plan, "left" if left else "taken_back", error.code)
     return Outcome(done, error.message, taken_back, left, error=error)
+
+
+async def _without_namespace(
+    services: Services, plan: ReleasePlan, namespace: Target, outcome: Outcome, until: float
+) -> Outcome:
+    """Takes back the namespace that helm made, when nothing stands in it: pods take their time to go."""
+    by_hand = f"kubectl delete namespace {namespace.name}"
+    if outcome.left:
+        return replace(outcome, left=(*outcome.left, f"{by_hand}  # when it is empty: helm made it"))
+    body = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": namespace.name}}
+    removal = plan.place.call("kubectl apply -f -", stdin=list_of([body]))
+    number = 0
+    try:
+        while (live := await look_up(services, plan.place, namespace)) is not None and not is_going(live):
+            if await services.enforcer.remove_namespaces(removal):
+                return replace(outcome, taken_back=(*outcome.taken_back, by_hand))
+            if time.monotonic() > until:
+                return replace(outcome, left=(f"{by_hand}  # helm made it, and it is not empty",))
+            await pause(number, until)
+            number += 1
+    except ObiMcpError as refused:
+        return replace(outcome, left=(f"{by_hand}  # helm made it; {refused.message[:200]}",))
+    return outcome
 
 
 async def _gone_back(

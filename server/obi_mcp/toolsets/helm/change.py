@@ -10,7 +10,7 @@ from obi_mcp.errors import Conflict, NotFound
 from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.base import Schema, Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.helm.carry_out import carry_out_release
-from obi_mcp.toolsets.helm.plan import ReleasePlan, release_plan
+from obi_mcp.toolsets.helm.plan import ReleasePlan, Verb, release_plan
 from obi_mcp.toolsets.helm.release import (
     RELEASE,
     Stored,
@@ -22,7 +22,7 @@ from obi_mcp.toolsets.helm.release import (
     stored,
     viewed,
 )
-from obi_mcp.toolsets.helm.values import VALUES, requested_values
+from obi_mcp.toolsets.helm.values import VALUES, Wanted, requested_values
 from obi_mcp.toolsets.kubernetes.place import Place
 from obi_mcp.toolsets.kubernetes.plan import Plans, Step, judged
 from obi_mcp.toolsets.kubernetes.planned import SECOND_CALL, Make, plan_or_carry_out
@@ -145,20 +145,13 @@ async def _plan_install(services: Services, call: ToolCall) -> ReleasePlan:
     command = f"helm install {release} {chart_words(given, 'obi')} -n {place.namespace}"
     if given.get("create_namespace"):
         command += " --create-namespace"
-    stdin = wanted.document or None
-    command += " --values -" if stdin else ""
-    await judged(services, place, command, stdin)
+    step = await _judged_step(services, place, command, wanted)
     if (there := await stored(services, place, release)) is not None:
         raise Conflict(
             f"the release {release} is there already: revision {there.release.revision}, {there.release.status}",
             f"use {UPGRADE}" if there.release.status == "deployed" else state_named(there.release.status).way_out,
         )
-    answer = await run(services, place, f"{command} --dry-run=client -o json", stdin)
-    warnings = [f"{caution.text} ({caution.source})" for caution in wanted.warnings]
-    step = Step(command, (), stdin)
-    return await release_plan(
-        services, place, "install", release=release, step=step, view=viewed(answer), warnings=warnings
-    )
+    return await _rendered_plan(services, place, "install", release=release, step=step, wanted=wanted)
 
 
 async def _plan_upgrade(services: Services, call: ToolCall) -> ReleasePlan:
@@ -168,15 +161,25 @@ async def _plan_upgrade(services: Services, call: ToolCall) -> ReleasePlan:
     _refuse_pending(now)
     command = f"helm upgrade {release} {chart_words(given, now.release.chart)} -n {place.namespace}"
     command += " --reset-then-reuse-values" if given.get("reuse_values", True) else " --reset-values"
+    step = await _judged_step(services, place, command, wanted)
+    return await _rendered_plan(services, place, "upgrade", release=release, step=step, wanted=wanted)
+
+
+async def _judged_step(services: Services, place: Place, command: str, wanted: Wanted) -> Step:
+    """The command with its values, as the policy takes it by its text. Raises: Denied."""
     stdin = wanted.document or None
-    command += " --values -" if stdin else ""
-    await judged(services, place, command, stdin)
-    answer = await run(services, place, f"{command} --dry-run=client -o json", stdin)
+    step = Step(f"{command} --values -" if stdin else command, (), stdin)
+    await judged(services, place, step.command, step.stdin)
+    return step
+
+
+async def _rendered_plan(
+    services: Services, place: Place, verb: Verb, *, release: str, step: Step, wanted: Wanted
+) -> ReleasePlan:
+    """The plan from what helm renders. Raises: as ``run`` and ``release_plan``."""
+    answer = await run(services, place, f"{step.command} --dry-run=client -o json", step.stdin)
     warnings = [f"{caution.text} ({caution.source})" for caution in wanted.warnings]
-    step = Step(command, (), stdin)
-    return await release_plan(
-        services, place, "upgrade", release=release, step=step, view=viewed(answer), warnings=warnings
-    )
+    return await release_plan(services, place, verb, release=release, step=step, view=viewed(answer), warnings=warnings)
 
 
 async def _plan_rollback(services: Services, call: ToolCall) -> ReleasePlan:

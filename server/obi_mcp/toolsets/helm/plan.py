@@ -30,12 +30,14 @@ _EVENTS: Mapping[Verb, str] = {
 
 @dataclass(frozen=True, slots=True)
 class ReleasePlan(Plan):
-    """One command of helm's. ``seal`` is what it expects to find; ``workloads`` are those whose pods change."""
+    """One command of helm's. ``seal`` is what it expects to find; ``workloads`` are those whose pods change;
+    ``namespace``: the one that helm makes, which was not there."""
 
     verb: Verb = "install"
     release: str = ""
     seal: Seal = field(default_factory=lambda: Seal(0))
     workloads: tuple[Target, ...] = ()
+    namespace: Target | None = None
 
 
 async def release_plan(
@@ -55,6 +57,8 @@ async def release_plan(
     lives = dict(zip(targets, await asyncio.gather(*(look_up(services, place, t) for t in targets)), strict=True))
     changes = tuple(_change(target, olds, news, lives[target]) for target in targets)
     state = {target: state_of(body) for target, body in lives.items()}
+    if (made := await _made_namespace(services, place, step)) is not None:
+        changes, state = (Change(made, "create"), *changes), {made: state_of(None), **state}
     workloads = tuple(t for t in news if t.kind in WORKLOADS and _template(olds.get(t)) != _template(news[t]))
     bound = [place.context, step.command, step.stdin, asdict(view.seal), [[str(t), s] for t, s in state.items()]]
     said = [*warnings, *_other_version(view), *view.warnings, *_drift(olds, news, lives)]
@@ -73,9 +77,18 @@ async def release_plan(
         release=release,
         seal=view.seal,
         workloads=workloads,
+        namespace=made,
         befores=lives,
         afters=news,
     )
+
+
+async def _made_namespace(services: Services, place: Place, step: Step) -> Target | None:
+    """The namespace that helm will make; None where it makes none, or it is there."""
+    if "--create-namespace" not in step.command.split() or place.namespace is None:
+        return None
+    target = Target("Namespace", place.namespace, None)
+    return target if await look_up(services, place, target) is None else None
 
 
 def hooks_of(release: Release | None, verb: Verb) -> list[str]:
@@ -86,7 +99,7 @@ def hooks_of(release: Release | None, verb: Verb) -> list[str]:
 
 
 def _more(verb: Verb, view: ReleaseView, workloads: Iterable[Target]) -> dict[str, Any]:
-    more: dict[str, Any] = {"revision": view.seal.revision}
+    more: dict[str, Any] = {"revision": view.seal.revision} if view.seal.revision else {}
     if (chart := view.chart) is not None:
         more["chart"] = f"{chart.name} {chart.version} ({chart.digest})"
     if hooks := hooks_of(view.before if verb == "uninstall" else view.after, verb):
