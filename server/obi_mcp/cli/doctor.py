@@ -75,7 +75,9 @@ def _asked(settings: Settings) -> list[Finding]:
         enforcer = Enforcer(settings, Policy.load_compiled(settings), audit)
         try:
             asked = [finding async for finding in version_findings(enforcer, there)]
-            return [*asked, *[finding async for finding in cluster_findings(enforcer, settings)]]
+            if findings.missing_kubeconfig(settings, os.environ) is None:  # else that is said already
+                asked += [finding async for finding in cluster_findings(enforcer, settings)]
+            return asked
         finally:
             await enforcer.close()
 

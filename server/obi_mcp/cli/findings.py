@@ -16,11 +16,12 @@ from obi_mcp.errors import ObiMcpError
 from obi_mcp.policy.shipped import shipped_charts
 from obi_mcp.process.kubeconfig import SERVICE_ACCOUNT, Kubeconfig, file_error, kubeconfig_paths
 from obi_mcp.process.obstacle import no_kubeconfig
-from obi_mcp.toolsets.registry import enabled_toolsets, left_out
+from obi_mcp.toolsets.registry import ALL, enabled_toolsets, left_out
 
 Severity = Literal["ok", "note", "problem"]
 
 CALLER = "obi-mcp doctor"
+_OF_CLUSTERS = frozenset({"command", "kubernetes", "helm", ALL})
 LEAST_FILES = 512
 """Open files that sixteen commands with their pipes, and the warm channels, may need."""
 
@@ -73,15 +74,25 @@ def policy_finding(settings: Settings) -> Finding:
     return Finding("policy", "ok", f"every rule is valid and every example holds{own}")
 
 
+def missing_kubeconfig(settings: Settings, environ: Mapping[str, str]) -> ObiMcpError | None:
+    """That no kubeconfig file is there, and no pod's account in its stead; None where one of them is."""
+    files = kubeconfig_paths(settings.programs.kubeconfig, environ)
+    missing = tuple(file for file in files if not os.path.exists(file))
+    return no_kubeconfig(Kubeconfig(files, missing=missing), environ) if len(missing) == len(files) else None
+
+
 def kubeconfig_findings(settings: Settings, environ: Mapping[str, str]) -> Iterator[Finding]:
     """Whether the kubeconfig files that kubectl will read are there, readable, and nobody else's to read."""
     subject = "kubeconfig file"
+    nothing = missing_kubeconfig(settings, environ)
+    if nothing is not None:
+        severity: Severity = "problem" if _OF_CLUSTERS & set(settings.toolsets) else "note"
+        step = f"{nothing.hint}; where there is no cluster: --toolsets local"
+        yield Finding(subject, severity, nothing.message, step)
+        return
     files = kubeconfig_paths(settings.programs.kubeconfig, environ)
-    missing = tuple(file for file in files if not os.path.exists(file))
-    if len(missing) == len(files):
-        nothing = no_kubeconfig(Kubeconfig(files, missing=missing), environ)
-        account = Finding(subject, "ok", f"none; the account of this pod, in {SERVICE_ACCOUNT}")
-        yield of_error(subject, nothing) if nothing is not None else account
+    if not any(map(os.path.exists, files)):
+        yield Finding(subject, "ok", f"none; the account of this pod, in {SERVICE_ACCOUNT}")
         return
     for file in map(Path, files):
         error = file_error(str(file), environ)

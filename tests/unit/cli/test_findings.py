@@ -98,6 +98,12 @@ def test_a_kubeconfig_is_there_and_its_owners_alone(
     assert by_home == (expected if mode else [("problem", "no kubeconfig is named, and ~/.kube/config is not there")])
 
 
+def test_who_has_no_cluster_needs_no_kubeconfig(tmp_path: Path) -> None:
+    for toolsets, severity in ((("local", "docker"), "note"), (("local", "helm"), "problem"), (("all",), "problem")):
+        (found,) = findings.kubeconfig_findings(Settings(toolsets=toolsets), {"HOME": str(tmp_path)})
+        assert (found.severity, "--toolsets local" in (found.next_step or "")) == (severity, True)
+
+
 WORKLOAD = {
     "kind": "DaemonSet",
     "spec": {
