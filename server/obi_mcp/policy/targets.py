@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from obi_mcp.policy.draft import Draft
     from obi_mcp.policy.model import Resource
 
+MAX_NAMED = 100
+"""Objects that one command may name: each is looked up, and other calls wait for the same connections."""
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -72,6 +75,7 @@ def read_targets(draft: Draft, operands: Sequence[Operand]) -> Targets:
         for resource in kinds.values()
         for text, name in zip(texts, names or (first,), strict=True)
     )
+    _check_number(draft, targets)
     return Targets(targets, (Operand(",".join(kinds), first.word), *names), kinds)
 
 
@@ -86,6 +90,7 @@ def _unknown(draft: Draft, word: str, at: int) -> NoReturn:
 
 def _all_slashed(draft: Draft, operands: Sequence[Operand]) -> Targets:
     targets = tuple(_slashed(draft, operand) for operand in operands)
+    _check_number(draft, targets)
     words = tuple(Operand(f"{target.resource.argument}/{target.name}", target.word) for target in targets)
     return Targets(targets, words, {target.resource.argument: target.resource for target in targets})
 
@@ -100,6 +105,15 @@ def _slashed(draft: Draft, operand: Operand) -> Target:
         )
     _check_name(draft, name, operand.word)
     return Target(find(draft, kind, operand.word), name, operand.word)
+
+
+def _check_number(draft: Draft, targets: Sequence[Target]) -> None:
+    if len(targets) > MAX_NAMED:
+        raise draft.deny(
+            f"{len(targets)} objects are named; at most {MAX_NAMED} are looked up in one call",
+            at=targets[MAX_NAMED].word,
+            hint=draft.rule.hint,
+        )
 
 
 def _check_name(draft: Draft, name: str, word: int) -> None:
