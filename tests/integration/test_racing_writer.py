@@ -10,49 +10,35 @@ from __future__ import annotations
 
 import asyncio
 import json
-import shutil
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
-from functools import cache
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.test_planted import PLANTED, Tenant, rewrite
-from tests.sandbox.api import Api, wait_until
+from tests.integration.racing import (
+    APPLIED,
+    CANARY,
+    FOREIGN,
+    NAME,
+    NAMESPACE,
+    OBI,
+    OURS,
+    OURS_NOW,
+    PATHS,
+    THEIRS,
+    Start,
+    Writer,
+    config,
+    metadata,
+    starting,
+)
+from tests.sandbox.api import wait_until
 from tests.sandbox.sandbox import Sandbox
-
-from obi_mcp.audit import AuditLog
-from obi_mcp.config import Settings
-from obi_mcp.enforcer.enforcer import Enforcer
-from obi_mcp.enforcer.model import Call
-from obi_mcp.errors import ObiMcpError
-from obi_mcp.policy.engine import Policy
-from obi_mcp.policy.model import Access, Approved
-from obi_mcp.process.runner import Completed, Runner
-from obi_mcp.redact import Redactor
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 
-NAMESPACE = "observability"
-NAME = "obi-raced"
-OBI = "otel/ebpf-instrument:v0.11.0"
-OURS = {"app.kubernetes.io/part-of": "obi", "app.kubernetes.io/component": "raced"}
-THEIRS = {"app.kubernetes.io/part-of": "shop"}
-CANARY = "CANARY-raced"
 STRESS_S, MOST_STRESS_S = 4.0, 300.0
-PATHS = {
-    "DaemonSet": f"/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets",
-    "Deployment": f"/apis/apps/v1/namespaces/{NAMESPACE}/deployments",
-    "ConfigMap": f"/api/v1/namespaces/{NAMESPACE}/configmaps",
-    "Pod": f"/api/v1/namespaces/{NAMESPACE}/pods",
-}
-WRITES = frozenset(
-    {"patch", "set", "label", "annotate", "scale", "rollout", "delete", "apply", "create", "replace"}
-    | {"install", "upgrade", "rollback", "uninstall"}
-)
 
 
 @pytest.fixture
@@ -60,164 +46,9 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-# --- the objects ---
-
-
-def metadata(labels: dict[str, str]) -> dict[str, Any]:
-    return {"name": NAME, "namespace": NAMESPACE, "labels": labels}
-
-
-def workload(kind: str, image: str = OBI, labels: dict[str, str] = OURS) -> dict[str, Any]:
-    container = {"name": "obi", "image": image}
-    pod = {"nodeSelector": {"no": "node"}, "containers": [container]}
-    spec: dict[str, Any] = {
-        "selector": {"matchLabels": OURS},
-        "template": {"metadata": {"labels": OURS}, "spec": pod},
-    }
-    if kind == "Deployment":
-        spec["replicas"] = 1
-    return {"apiVersion": "apps/v1", "kind": kind, "metadata": metadata(labels), "spec": spec}
-
-
-def config(text: str = "log_level: INFO", labels: dict[str, str] = OURS) -> dict[str, Any]:
-    return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata(labels), "data": {"obi.yml": text}}
-
-
-def pod(image: str = OBI, labels: dict[str, str] = OURS) -> dict[str, Any]:
-    spec = {"nodeSelector": {"no": "node"}, "containers": [{"name": "obi", "image": image}]}
-    return {"apiVersion": "v1", "kind": "Pod", "metadata": metadata(labels), "spec": spec}
-
-
-OURS_NOW: dict[str, dict[str, Any]] = {
-    "DaemonSet": workload("DaemonSet"),
-    "Deployment": workload("Deployment"),
-    "ConfigMap": config(),
-    "Pod": pod(),
-}
-# Another's object of the same name: with OBI's labels too, so that only its uid tells the two apart.
-FOREIGN: dict[str, dict[str, Any]] = {
-    "DaemonSet": workload("DaemonSet", "registry.test/shop:1"),
-    "Deployment": workload("Deployment", "registry.test/shop:1"),
-    "ConfigMap": config(f"text: {CANARY}"),
-    "Pod": pod("registry.test/shop:1"),
-}
-APPLIED = {
-    "DaemonSet": workload("DaemonSet", OBI.replace("v0.11.0", "v0.10.0")),
-    "Deployment": workload("Deployment", OBI.replace("v0.11.0", "v0.10.0")),
-    "ConfigMap": config("log_level: DEBUG"),
-}
-
-
-# --- the writer ---
-
-
-@dataclass(frozen=True)
-class Writer:
-    """Somebody else, who may do everything in the cluster."""
-
-    api: Api
-
-    def path(self, kind: str) -> str:
-        return f"{PATHS[kind]}/{NAME}"
-
-    def live(self, kind: str) -> dict[str, Any] | None:
-        answer = self.api.get(self.path(kind))
-        return dict(answer.body) if answer.status == 200 else None
-
-    def make(self, document: dict[str, Any]) -> None:
-        self.api.post(PATHS[document["kind"]], document).require(f"make {document['kind']}")
-
-    def fresh(self, kind: str) -> None:
-        """OBI's own object, as it is before every race."""
-        self.remove(kind)
-        self.make(OURS_NOW[kind])
-
-    def remove(self, kind: str) -> None:
-        options = {"apiVersion": "v1", "kind": "DeleteOptions", "gracePeriodSeconds": 0}
-        self.api.request("DELETE", self.path(kind), json.dumps(options).encode())
-        wait_until(f"{kind} is gone", lambda: self.live(kind) is None, within_s=120)
-
-    def relabel(self, kind: str) -> None:
-        """Take OBI's labels from the object: it is somebody else's now."""
-        patch = {"metadata": {"labels": {**dict.fromkeys(OURS), **THEIRS}}}
-        self.api.request("PATCH", self.path(kind), json.dumps(patch).encode(), "application/merge-patch+json").require(
-            "relabel"
-        )
-
-    def swap(self, kind: str) -> None:
-        """Put an object of somebody else's into its place."""
-        self.remove(kind)
-        self.make(FOREIGN[kind])
-
-
-class RacedRunner(Runner):
-    """Calls ``strike`` once, when the first program that writes is about to start."""
-
-    strike: Callable[[], None] | None = None
-    verbs = WRITES
-
-    async def run(self, approved: Approved, **limits: Any) -> Completed:
-        head = approved.heads[0]
-        if self.strike and head[1] in self.verbs and not any(word.startswith("--dry-run") for word in head):
-            strike, self.strike = self.strike, None
-            await asyncio.to_thread(strike)
-        return await super().run(approved, **limits)
-
-
-@dataclass
-class Raced:
-    """The road, and the writer beside it."""
-
-    enforcer: Enforcer
-    runner: RacedRunner
-    writer: Writer
-
-    async def run(self, command: str, stdin: Any, strike: Callable[[], None] | None) -> tuple[str, str]:
-        """The code (or exit code) and everything that the caller is told."""
-        self.runner.strike = strike
-        try:
-            answer = await self.enforcer.run(
-                Call(command, "test", stdin=json.dumps(stdin) if stdin is not None else None)
-            )
-        except ObiMcpError as error:
-            return error.code, f"{error.message} {error.hint}"
-        return str(answer.exit_code), answer.stdout + answer.stderr
-
-
-@cache
-def loaded(kubeconfig: Path, programs: Path, store: Path | None = None) -> tuple[Settings, Policy]:
-    given = Settings()
-    settings = replace(
-        given,
-        access=Access.FULL,
-        programs=replace(
-            given.programs,
-            kubeconfig=str(kubeconfig),
-            path=(str(programs),),
-            chart_store=str(store) if store else None,
-        ),
-    )
-    return settings, Policy.load_compiled(settings)
-
-
-Start = Callable[..., AbstractAsyncContextManager[Raced]]
-
-
 @pytest.fixture
 def start(sandbox: Sandbox, programs_bin: Path, tmp_path: Path) -> Start:
-    @asynccontextmanager
-    async def started(store: Path | None = None) -> AsyncIterator[Raced]:
-        settings, policy = loaded(sandbox.kubeconfig, programs_bin, store)
-        runner = RacedRunner(settings, Redactor.load())
-        audit = AuditLog(replace(settings, audit=replace(settings.audit, file=str(tmp_path / "audit.ndjson"))))
-        enforcer = Enforcer(settings, policy, audit, runner)
-        try:
-            yield Raced(enforcer, runner, Writer(sandbox.api))
-        finally:
-            await enforcer.close()
-            audit.close()
-
-    return started
+    return starting(sandbox, programs_bin, tmp_path)
 
 
 @dataclass(frozen=True)
@@ -506,108 +337,6 @@ async def test_what_may_be_of_another_object_is_not_told(start: Start, command: 
         assert (code, "another object than the one that was checked" in said) == ("conflict", True), said
         assert CANARY not in said
         raced.writer.remove(kind)
-
-
-# --- helm: it takes no preconditions; what it stored and what stands there is looked at again ---
-
-STORE = Path(__file__).parents[1] / "cases" / "charts" / "tpl"
-RELEASE = "opentelemetry"
-MAPS = f"/api/v1/namespaces/{RELEASE}/configmaps"
-
-
-@pytest.fixture
-def tenant(sandbox: Sandbox, programs_bin: Path) -> Tenant:
-    return Tenant(programs_bin, sandbox.kubeconfig)
-
-
-@pytest.fixture
-def release(sandbox: Sandbox, tenant: Tenant) -> Iterator[str]:
-    """A release of OBI's with two revisions, and a ConfigMap of somebody else's beside it."""
-    tenant.kubectl("create", "namespace", RELEASE)
-    for command in (["install"], ["upgrade"]):
-        tenant.run("helm", *command, "obi", str(STORE / "obi"), "-n", RELEASE)
-    tenant.kubectl("create", "configmap", "settings", "-n", RELEASE, f"--from-literal=a={CANARY}")
-    yield RELEASE
-    tenant.kubectl("delete", "namespace", RELEASE)
-
-
-def make_map(tenant: Tenant, name: str) -> None:
-    tenant.kubectl("create", "configmap", name, "-n", RELEASE, "--from-literal=a=mine")
-
-
-def poisoned(tenant: Tenant, revision: int) -> None:
-    """Somebody who may write Secrets there puts their own object into what helm stored."""
-    rewrite(tenant, RELEASE, f"sh.helm.release.v1.obi.v{revision}", manifest=PLANTED)
-
-
-async def test_helm_installs_over_nothing_that_came_to_be(start: Start, sandbox: Sandbox, tenant: Tenant) -> None:
-    tenant.kubectl("create", "namespace", RELEASE)
-    try:
-        async with start(STORE) as raced:
-            code, said = await raced.run(
-                f"helm install obi obi -n {RELEASE}",
-                None,
-                lambda: make_map(tenant, "obi"),
-            )
-        assert code == "1", said
-        assert sandbox.api.get(f"{MAPS}/obi").body["data"] == {"a": "mine"}
-    finally:
-        tenant.kubectl("delete", "namespace", RELEASE)
-
-
-async def test_helm_installs_the_chart_that_was_judged(
-    start: Start, sandbox: Sandbox, tenant: Tenant, tmp_path: Path
-) -> None:
-    """Whoever may write into the chart store changes the chart when it has been judged: helm reads a private copy."""
-    shutil.copytree(STORE, tmp_path / "store")
-    template = tmp_path / "store" / "obi" / "templates" / "late.yaml"
-
-    def strike() -> None:
-        template.write_text("apiVersion: v1\nkind: ConfigMap\nmetadata: {name: late}\n")
-
-    tenant.kubectl("create", "namespace", RELEASE)
-    try:
-        async with start(tmp_path / "store") as raced:
-            code, said = await raced.run(f"helm install obi obi -n {RELEASE}", None, strike)
-        assert code == "0" and template.exists(), said
-        assert sandbox.api.get(f"{MAPS}/obi").status == 200 and sandbox.api.get(f"{MAPS}/late").status == 404
-    finally:
-        tenant.kubectl("delete", "namespace", RELEASE)
-
-
-async def test_helm_upgrades_another_object_and_it_is_said(
-    start: Start, sandbox: Sandbox, tenant: Tenant, release: str
-) -> None:
-    def swap() -> None:
-        tenant.kubectl("delete", "configmap", "obi", "-n", release)
-        make_map(tenant, "obi")
-
-    async with start(STORE) as raced:
-        code, said = await raced.run(f"helm upgrade obi obi -n {release}", None, swap)
-    assert code in {"conflict", "1"}, said
-    assert code == "1" or "another object than the one that was checked" in said, said
-
-
-async def test_a_release_that_is_poisoned_after_it_was_judged_is_reported(
-    start: Start, sandbox: Sandbox, tenant: Tenant, release: str
-) -> None:
-    """The remainder: who may write Secrets in the release's namespace can have helm write into an object there, by
-    changing the stored revision between the check and helm's own look. It is not deleted on top of that."""
-    async with start(STORE) as raced:
-        code, said = await raced.run(f"helm rollback obi 1 -n {release}", None, lambda: poisoned(tenant, 1))
-    assert (code, "not what was judged" in said, "settings" in said) == ("conflict", True, True), said
-    assert sandbox.api.get(f"{MAPS}/settings").status == 200
-
-
-async def test_helm_uninstalls_only_what_bears_its_marks(
-    start: Start, sandbox: Sandbox, tenant: Tenant, release: str
-) -> None:
-    """Who may write Secrets in the release's namespace names an object in what helm stored, between the check and
-    helm's own look: helm 4 leaves it, for it does not bear the release's name."""
-    async with start(STORE) as raced:
-        code, said = await raced.run(f"helm uninstall obi -n {release}", None, lambda: poisoned(tenant, 2))
-    assert code == "0", said
-    assert sandbox.api.get(f"{MAPS}/settings").body["data"] == {"a": CANARY}
 
 
 # --- luck, besides: a writer and no pause ---
