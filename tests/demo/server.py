@@ -13,11 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from mcp import Client, StdioServerParameters
+from mcp.client import stdio
 from mcp.client.stdio import stdio_client
 from tests.demo.place import Place
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SERVE = (sys.executable, "-m", "obi_mcp", "serve")
+CALL_S = 120
+"""Of a call: the default, half a minute, is not much on a busy machine."""
+ENDS_WITHIN_S = 60.0
 VERIFY = (sys.executable, "-m", "obi_mcp", "audit", "verify")
 
 
@@ -64,6 +68,7 @@ def write_config(files: ServerFiles, place: Place, programs: str | None) -> None
         "access": "non-destructive" if place.changes else "read-only",
         "programs": {"path": [programs] if programs is not None else []},
         "audit": {"file": str(files.audit)},
+        "limits": {"timeout_s": CALL_S},
     }
     if place.kubeconfig is not None:
         settings["programs"]["kubeconfig"] = place.kubeconfig
@@ -76,6 +81,8 @@ def write_config(files: ServerFiles, place: Place, programs: str | None) -> None
 @asynccontextmanager
 async def connect(files: ServerFiles) -> AsyncIterator[Client]:
     """A client of a fresh server, which ends with the block. Its log goes to ``files.log``."""
+    # The client's own patience is two seconds; it would kill a slow server before the head of its log is printed.
+    stdio.PROCESS_TERMINATION_TIMEOUT = max(stdio.PROCESS_TERMINATION_TIMEOUT, ENDS_WITHIN_S)
     environment = {**os.environ, "OBI_MCP_CONFIG": str(files.config)}
     parameters = StdioServerParameters(
         command=files.serve[0], args=list(files.serve[1:]), env=environment, cwd=str(ROOT)

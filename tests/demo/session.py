@@ -153,7 +153,7 @@ STEPS: tuple[Step, ...] = (
     CommandStep(
         "and comes back",
         "obi_kubectl",
-        "kubectl rollout status daemonset/{owner} -n {namespace} --timeout=25s | tail -n 2",
+        "kubectl rollout status daemonset/{owner} -n {namespace} --timeout=100s | tail -n 2",
         Runs(shows=("successfully rolled out",), checks=("membership",)),
         needs=Needs.CHANGES,
     ),

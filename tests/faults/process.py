@@ -21,6 +21,16 @@ ROOT = Path(__file__).parents[2]
 HELLO = {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "faults", "version": "1"}}
 
 
+# Its own bounds are those that an operating system leaves a process that is told to end.
+_PATIENT = """
+import runpy
+from obi_mcp import transport
+from obi_mcp.toolsets.kubernetes import carry_out
+carry_out.ON_CANCEL_S, transport.CLOSE_TIMEOUT_S = 100.0, 110.0
+runpy.run_module("obi_mcp", run_name="__main__")
+"""
+
+
 class Server:
     """A running server; ``answers`` are read by a thread, so that it never waits for the test."""
 
@@ -83,12 +93,17 @@ class Server:
 
 
 @contextmanager
-def server(at: Place, *, stdin: int = subprocess.PIPE, stdout: int = subprocess.PIPE) -> Iterator[Server]:
-    """A server of that place; when it has gone, no process of it may be left. What it logs is in ``at.root/'log'``."""
+def server(
+    at: Place, *, stdin: int = subprocess.PIPE, stdout: int = subprocess.PIPE, patient: bool = False
+) -> Iterator[Server]:
+    """A server of that place; when it has gone, no process of it may be left. What it logs is in ``at.root/'log'``.
+
+    ``patient``: it takes as long as it needs to leave, as for a plan that is taken back on a busy machine.
+    """
     log = (at.root / "log").open("ab")
     environment = {**at.environment(), "PYTHONPATH": f"{ROOT}/server"}
     process = subprocess.Popen(
-        [sys.executable, "-m", "obi_mcp", "serve"],
+        [sys.executable, *(("-c", _PATIENT) if patient else ("-m", "obi_mcp")), "serve"],
         cwd=at.root,
         env=environment,
         stdin=stdin,

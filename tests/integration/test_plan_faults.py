@@ -37,6 +37,7 @@ from tests.sandbox.sandbox import Sandbox
 
 from obi_mcp.audit_chain import verify
 from obi_mcp.policy.model import Access
+from obi_mcp.toolsets.kubernetes import carry_out
 
 pytestmark = pytest.mark.integration
 BY_NAME = {scenario.name: scenario for scenario in SCENARIOS}
@@ -153,7 +154,9 @@ def test_what_cannot_be_removed_again_at_that_level_is_told_before_and_after(on:
 # --- the call is cancelled, the server is stopped or killed ---
 
 
-def test_a_cancelled_plan_is_taken_back(on: On, at: Place) -> None:
+def test_a_cancelled_plan_is_taken_back(on: On, at: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(carry_out, "ON_CANCEL_S", 100.0)
+
     async def use(ground: Ground) -> None:
         scenario, name = BY_NAME["config after others"], ground.new_name()
         ground.prepare(scenario, name)
@@ -187,7 +190,7 @@ def test_a_server_that_is_ended_in_the_middle_takes_back_or_has_written_that_it_
     ground.prepare(scenario, name)
     before = ground.state(name)
     double.arm(None)
-    with server(at) as running:
+    with server(at, patient=True) as running:
         running.initialize()
         given = {"name": name, "namespace": name, **scenario.arguments}
         running.ask(1, "tools/call", name=scenario.tool, arguments=given)

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 
 def pytest_configure() -> None:
@@ -16,7 +16,9 @@ def pytest_configure() -> None:
     Examples are the same in every run, so that a run fails for what was changed; ``HYPOTHESIS_RANDOM=1`` looks further.
     """
     derandomize = not os.environ.get("HYPOTHESIS_RANDOM")
-    settings.register_profile("obi-mcp", deadline=None, derandomize=derandomize)
+    settings.register_profile(
+        "obi-mcp", deadline=None, derandomize=derandomize, suppress_health_check=[HealthCheck.too_slow]
+    )
     settings.load_profile("obi-mcp")
 
 

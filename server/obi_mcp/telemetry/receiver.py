@@ -21,7 +21,7 @@ from obi_mcp.telemetry.settings import CaptureSettings, unavailable
 from obi_mcp.telemetry.store import MAX_QUERY_ROWS, QueryResult
 
 _START = "import sys; sys.path[:] = sys.argv[1:]; from obi_mcp.telemetry.child import main; sys.exit(main())"
-_READY_WITHIN_S = 15.0
+_READY_WITHIN_S = 60.0
 _ANSWERS_WITHIN_S = 30.0
 """One query may wait for another."""
 _ENDS_WITHIN_S = 5.0
