@@ -45,9 +45,7 @@ class Made:
 def main() -> int:
     """Exit code 0; 1 when a part is missing or the key cannot sign; 2 for usage."""
     arguments = _arguments()
-    layouts = sorted(
-        path.parent for path in arguments.images.glob("*/oci-layout") if path.parent.name.startswith("linux-")
-    )
+    layouts = newest_layouts(arguments.images)
     if not layouts:
         say(f"{arguments.images} has no images: run `make image` first")
         return 1
@@ -59,6 +57,15 @@ def main() -> int:
     size = made.archive.stat().st_size / 1e6
     print(f"{made.folder}\n{made.archive} ({size:.0f} MB)\nsha256 {sums.sha256(made.archive)}\nimages {made.digest}")
     return 0
+
+
+def newest_layouts(images: Path) -> list[Path]:
+    """The layouts of the platforms that the last build made; one of an earlier build may stand beside them."""
+    if not (images / INDEX / "index.json").exists():
+        return []
+    _, listed = _read_index(images / INDEX)
+    found = sorted(path.parent for path in images.glob("linux-*/oci-layout"))
+    return [layout for layout in found if read_image(layout).digest in listed]
 
 
 def write_bundle(layouts: Sequence[Path], out: Path, *, key: str | None = None, root: Path = ROOT) -> Made:
@@ -97,13 +104,18 @@ def write_bundle(layouts: Sequence[Path], out: Path, *, key: str | None = None, 
 def _copy_index(layouts: Sequence[Path], target: Path) -> str:
     """The layout of all platforms, which stands beside the others, without taking its blobs twice; its digest."""
     source = layouts[0].parent / INDEX
-    digest = str(json.loads((source / "index.json").read_text(encoding="utf-8"))["manifests"][0]["digest"])
-    index = json.loads(blob_path(source, digest).read_text(encoding="utf-8"))
-    listed = {one["digest"] for one in index["manifests"]}
+    digest, listed = _read_index(source)
     if listed != {read_image(layout).digest for layout in layouts}:
         raise ValueError(f"{source} is not the index of {', '.join(layout.name for layout in layouts)}")
     shutil.copytree(source, target, copy_function=_link)
     return digest
+
+
+def _read_index(layout: Path) -> tuple[str, set[str]]:
+    """The digest of a layout's index, and those of the platforms' manifests in it."""
+    digest = str(json.loads((layout / "index.json").read_text(encoding="utf-8"))["manifests"][0]["digest"])
+    index = json.loads(blob_path(layout, digest).read_text(encoding="utf-8"))
+    return digest, {one["digest"] for one in index["manifests"]}
 
 
 def _link(source: str, target: str) -> None:

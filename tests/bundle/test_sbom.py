@@ -167,6 +167,16 @@ def test_images_of_different_builds_are_refused(tmp_path: Path) -> None:
             write_bundle(layouts, tmp_path / "out")
 
 
+def test_a_platform_of_an_earlier_build_is_left_out(tmp_path: Path) -> None:
+    from bundle.__main__ import newest_layouts
+
+    assert newest_layouts(tmp_path) == []
+    images = small_images(tmp_path, program=Path("/bin/true"))
+    assert [layout.name for layout in newest_layouts(images)] == ["linux-amd64", "linux-arm64"]
+    small_images(tmp_path, ("amd64",))
+    assert [layout.name for layout in newest_layouts(images)] == ["linux-amd64"]
+
+
 def test_every_image_to_mirror_is_complete_and_in_the_scope(made: Made) -> None:
     lines = (made.folder / "images.txt").read_text().splitlines()
     needed = [line for line in lines if line and not line.startswith("#")]
