@@ -143,5 +143,5 @@ def _level(services: Services, call: ToolCall) -> Access:
 def _record(services: Services, spec: ToolSpec, call: ToolCall, error: ObiMcpError) -> None:
     """The audit line of a call that ended outside the enforcer, or in a way that it did not foresee."""
     command = call.arguments.get("command")
-    text = command[:MAX_COMMAND] if isinstance(command, str) else ""
-    services.audit.record(AuditEntry(spec.name, text, call.caller, error=error.code))
+    text = command if isinstance(command, str) else " ".join((spec.name, *sorted(call.arguments)))
+    services.audit.record(AuditEntry(spec.name, text[:MAX_COMMAND], call.caller, error=error.code))

@@ -24,13 +24,12 @@ from obi_mcp.agent.preflight import (
 )
 from obi_mcp.agent.readiness import Readiness, wait_until_ready
 from obi_mcp.agent.record import CONFIG, Record, read_record
-from obi_mcp.audit import AuditEntry
 from obi_mcp.enforcer.effects import Asked
-from obi_mcp.errors import HostUnfit, InvalidDocument, ObiMcpError
+from obi_mcp.errors import HostUnfit, InvalidDocument
 from obi_mcp.obi.config import validate
 from obi_mcp.obi.finding import ConfigFinding, Program
 from obi_mcp.policy.effects import AgentEnd, AgentRead, AgentStart, ApprovedEffect, ConfigRead, ConfigWrite
-from obi_mcp.toolsets.base import Services, ToolCall, ToolResult
+from obi_mcp.toolsets.base import Services, ToolCall
 
 T = TypeVar("T")
 
@@ -207,25 +206,6 @@ class Desk:
     def plain(self, text: str) -> str:
         """What an agent printed, as a caller may see it."""
         return self.services.effects.plain(text)
-
-
-def audited(
-    tool: str, run: Callable[[Services, ToolCall], Awaitable[ToolResult]]
-) -> Callable[[Services, ToolCall], Awaitable[ToolResult]]:
-    """The tool, with a line in the audit log for a refusal that came before any effect, too."""
-
-    async def wrapped(services: Services, call: ToolCall) -> ToolResult:
-        services.audit.ensure_writable()
-        try:
-            return await run(services, call)
-        except ObiMcpError as error:
-            if not error.audited:
-                command = " ".join(sorted(call.arguments))
-                services.audit.record(AuditEntry(tool, f"{tool} {command}".strip(), call.caller, error=error.code))
-                error.audited = True
-            raise
-
-    return wrapped
 
 
 def taken_ports() -> frozenset[int]:

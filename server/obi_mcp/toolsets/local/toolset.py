@@ -38,7 +38,7 @@ def _status() -> ToolSpec:
         "obi_k8s_status.",
         input_schema=_takes(),
         output_schema=_gives(state=_TEXT, pid="integer"),
-        run=_later("obi_get_status", "looking", "run_status"),
+        run=_later("looking", "run_status"),
         open_world=False,
     )
 
@@ -63,7 +63,7 @@ def _deploy() -> ToolSpec:
             dry_run={"type": "boolean", "description": "Start nothing"},
         ),
         output_schema=_gives(pid="integer", ready="boolean", findings="array"),
-        run=_later("obi_deploy_local", "deploy", "run_deploy"),
+        run=_later("deploy", "run_deploy"),
         confirmed=True,
         needs=Access.NON_DESTRUCTIVE,
         reaches=Access.NON_DESTRUCTIVE,
@@ -82,7 +82,7 @@ def _stop() -> ToolSpec:
             timeout_s={"type": "number", "minimum": 0, "maximum": 60, "default": 12, "description": "Until KILL"},
         ),
         output_schema=_gives(pid="integer", how=_TEXT),
-        run=_later("obi_stop", "ending", "run_stop"),
+        run=_later("ending", "run_stop"),
         confirmed=True,
         needs=Access.FULL,
         reaches=Access.FULL,
@@ -97,7 +97,7 @@ def _get_config() -> ToolSpec:
         description="The configuration of OBI on this host: each value and its source.",
         input_schema=_takes(defaults={"type": "boolean", "description": "Defaults, too"}),
         output_schema=_gives(path=_TEXT, text=_TEXT, values="object"),
-        run=_later("obi_get_config", "configuration", "run_get"),
+        run=_later("configuration", "run_get"),
         open_world=False,
     )
 
@@ -115,7 +115,7 @@ def _update_config() -> ToolSpec:
             dry_run={"type": "boolean", "description": "Write nothing"},
         ),
         output_schema=_gives(changed="boolean", diff=_TEXT, restarted="boolean"),
-        run=_later("obi_update_config", "configuration", "run_update"),
+        run=_later("configuration", "run_update"),
         confirmed=True,
         needs=Access.NON_DESTRUCTIVE,
         reaches=Access.NON_DESTRUCTIVE,
@@ -136,7 +136,7 @@ def _validate() -> ToolSpec:
             program={"type": "string", "enum": ["obi", "beyla"], "description": "Default: the installed one"},
         ),
         output_schema=_gives(valid="boolean", findings="array"),
-        run=_later("obi_validate_config", "configuration", "run_validate"),
+        run=_later("configuration", "run_validate"),
         open_world=False,
     )
 
@@ -153,7 +153,7 @@ def _migrate() -> ToolSpec:
             env=_ENV,
         ),
         output_schema=_gives(text=_TEXT, unmoved="array"),
-        run=_later("obi_migrate_config", "configuration", "run_migrate"),
+        run=_later("configuration", "run_migrate"),
         open_world=False,
     )
 
@@ -171,19 +171,17 @@ def _logs() -> ToolSpec:
             tail={"type": "integer", "minimum": 1, "maximum": MOST_LINES, "default": 50, "description": "Lines"},
         ),
         output_schema=_gives(records="array", more="boolean"),
-        run=_later("obi_get_logs", "looking", "run_logs"),
+        run=_later("looking", "run_logs"),
         open_world=False,
     )
 
 
-def _later(tool: str, module: str, function: str) -> Callable[[Services, ToolCall], Awaitable[ToolResult]]:
+def _later(module: str, function: str) -> Callable[[Services, ToolCall], Awaitable[ToolResult]]:
     """What the tool does, imported when it is first called: listing tools stays cheap."""
 
     async def run(services: Services, call: ToolCall) -> ToolResult:
-        from obi_mcp.toolsets.local.desk import audited
-
-        does = getattr(import_module(f"obi_mcp.toolsets.local.{module}"), function)
-        return await audited(tool, does)(services, call)
+        result: ToolResult = await getattr(import_module(f"obi_mcp.toolsets.local.{module}"), function)(services, call)
+        return result
 
     return run
 
