@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +27,8 @@ LINK, PORT, METRICS = "veth0", 8000, 9490
 BODY = 20_000
 READY_WITHIN_S = 120
 """What an agent may take to become ready: on a busy machine more than the tool's own bound."""
+WITHIN_S = 120.0
+"""How long a test waits for what must come."""
 FLOWS = "beyla_network_flow_bytes_total"
 
 CONFIG = f"""\
@@ -55,6 +60,22 @@ import sys, urllib.request
 for _ in range(int(sys.argv[1])):
     urllib.request.urlopen("http://{PEER}:{PORT}/", timeout=60).read()
 """
+
+
+@cache
+def real_agent() -> Path:
+    """The real eBPF agent, from the sandbox's cache; it is built where it is not there."""
+    build = [sys.executable, str(ROOT / "tests/sandbox/build.py"), "--json"]
+    done = subprocess.run(build, stdout=subprocess.PIPE, text=True, check=True)
+    return Path(json.loads(done.stdout)["programs"]["beyla"])
+
+
+async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
+    """Waits for a condition, ``WITHIN_S`` at most."""
+    deadline = time.monotonic() + WITHIN_S
+    while not await condition():
+        assert time.monotonic() < deadline, f"not within {WITHIN_S} s: {what}"
+        await asyncio.sleep(0.1)
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.integration.local_host import real_agent
 from tests.unit.obi.broken import CASES, Broken, load
 from tests.unit.obi.runs import Ran, namespaces, run
 
@@ -29,9 +28,7 @@ CHECKED = [case for case in load() if case.program == "beyla" or RUNS[case.name]
 @pytest.fixture(scope="module")
 def ran() -> dict[str, Ran]:
     """Every configuration on the real program, four at a time, each in a network namespace."""
-    argv = [sys.executable, str(ROOT / "tests/sandbox/build.py"), "--json"]
-    made = subprocess.run(argv, check=True, stdout=subprocess.PIPE, text=True)
-    binary = json.loads(made.stdout)["programs"]["beyla"]
+    binary = str(real_agent())
     with namespaces(4) as free, ThreadPoolExecutor(4) as pool:
         started = {
             case.name: pool.submit(

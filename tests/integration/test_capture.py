@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from tests.integration.local_host import CONFIG, ROOT, local_host
+from tests.integration.local_host import CONFIG, local_host, real_agent
 
 from obi_mcp.config import Capture as CaptureSection
 from obi_mcp.config import Settings
@@ -85,9 +84,6 @@ asyncio.run(main())
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces and eBPF need root")
 def test_a_real_agent_that_is_told_to_capture_sends_its_flows_to_the_server(tmp_path: Path) -> None:
-    script = ROOT / "tests" / "sandbox" / "build.py"
-    made = subprocess.run([sys.executable, str(script), "--json"], stdout=subprocess.PIPE, text=True, check=True)
-    beyla = Path(json.loads(made.stdout)["programs"]["beyla"])
     config = CONFIG + "otel_metrics_export: {interval: 1s, features: [network]}\n"
 
     async def main() -> None:
@@ -115,7 +111,7 @@ def test_a_real_agent_that_is_told_to_capture_sends_its_flows_to_the_server(tmp_
             assert "metric points" in status.text
             assert (await served.call("obi_stop")).data["pid"] == deployed.data["pid"]
 
-    with local_host(f"capture-{os.getpid()}", tmp_path, beyla) as host:
+    with local_host(f"capture-{os.getpid()}", tmp_path, real_agent()) as host:
         (tmp_path / "etc").mkdir()
         asyncio.run(main())
         assert host.processes() == []

@@ -18,7 +18,7 @@ from mcp import Client, StdioServerParameters
 from tests.documents import checks
 from tests.documents.blocks import DOCS, ROOT, Block, blocks, marked
 from tests.integration.conftest import Serve
-from tests.integration.local_host import CONFIG, local_host
+from tests.integration.local_host import CONFIG, local_host, real_agent
 from tests.integration.test_kubernetes import ask, until_namespaces_are_settled
 from tests.sandbox.sandbox import Sandbox
 
@@ -217,11 +217,8 @@ def calls(page: Path, where: str) -> Iterator[tuple[Block, Block | None]]:
 @pytest.mark.skipif(os.geteuid() != 0, reason="network namespaces and eBPF need root")
 async def test_the_calls_of_the_local_example(tmp_path: Path) -> None:
     """In the order of the page, with a real agent; its host has one link, which the configuration names."""
-    script = ROOT / "tests" / "sandbox" / "build.py"
-    built = subprocess.run([sys.executable, str(script), "--json"], stdout=subprocess.PIPE, text=True, check=True)
-    beyla = Path(json.loads(built.stdout)["programs"]["beyla"])
     made = 0
-    with local_host(f"documents-{os.getpid()}", tmp_path, beyla) as host:
+    with local_host(f"documents-{os.getpid()}", tmp_path, real_agent()) as host:
         async with host.serve() as served:
             for block, _ in calls(DOCS / "examples" / "local.md", "local"):
                 call = json.loads(block.text)
