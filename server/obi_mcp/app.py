@@ -27,7 +27,7 @@ from obi_mcp.errors import ObiMcpError
 from obi_mcp.policy.model import Access
 from obi_mcp.resources.serving import MAX_CALLER, Resources, caller_of
 from obi_mcp.toolsets.base import SHARED, QuestionPending, Services, ToolCall, ToolResult, ToolSpec
-from obi_mcp.toolsets.registry import callable_tools, enabled_toolsets, listed_tools, switched_off
+from obi_mcp.toolsets.registry import by_name, enabled_toolsets, listed_tools, switched_off
 from obi_mcp.toolsets.run import run_tool
 
 _T = TypeVar("_T")
@@ -60,7 +60,7 @@ class ObiServer(MCPServer[dict[str, Any]]):
         self._questions = Questions(services.settings.limits.confirm_timeout_s)
         self._running: set[asyncio.Task[Any]] = set()
         self._listed = listed_tools(services.settings)
-        self._specs = callable_tools(services.settings)
+        self._specs = by_name(self._listed)
 
     async def list_tools(self) -> list[Tool]:
         """The listed tools, their annotations by the server's access level."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from obi_mcp.command.grammar import FlagSpec, ProgramGrammar
 from obi_mcp.command.model import Command, Flag, Operand, Token
+from obi_mcp.command.nearest import nearest
 from obi_mcp.errors import InvalidCommand
 
 _NUMERIC = re.compile(r"-[0-9]{1,9}\Z")
@@ -165,6 +165,6 @@ class _Reader:
         self.flags.append(Flag(flag.name, values, at, spelled))
 
     def unknown(self, at: int, spelled: str, name: str) -> InvalidCommand:
-        near = difflib.get_close_matches(name, list(self.grammar.root.flags), 1, 0.7) if len(name) > 1 else []
-        hint = f"did you mean --{near[0]}?" if near else "options are written in full, without abbreviation"
+        near = nearest(name, self.grammar.root.flags)
+        hint = f"did you mean --{near}?" if near else "options are written in full, without abbreviation"
         return InvalidCommand(f"{self.grammar.program} has no option {spelled}", hint, word=at)

@@ -6,13 +6,13 @@ are marked STRICTER. The filters are read like ``getopt_long`` (without abbrevia
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from obi_mcp.command.getopt import parse_getopt, parse_jq
 from obi_mcp.command.grammar import CommandSpec, Grammars, ProgramGrammar
 from obi_mcp.command.lexer import MAX_BYTES, lex
 from obi_mcp.command.model import Command, Flag, Operand, Pipeline, Token
+from obi_mcp.command.nearest import nearest
 from obi_mcp.command.pflag import parse_flags
 from obi_mcp.errors import InvalidCommand, UnknownProgram
 
@@ -239,10 +239,4 @@ def _unknown_command(
     return InvalidCommand(f"{name} has no command {word.text!r}, and plugins do not exist here", hint, word=at)
 
 
-def nearest(word: str, known: Iterable[str]) -> str | None:
-    """The known word most like ``word``, or None when nothing is near."""
-    found = difflib.get_close_matches(word, list(known), 1, 0.7)
-    return found[0] if found else None
-
-
-__all__ = ["Flag", "nearest", "parse"]
+__all__ = ["Flag", "parse"]

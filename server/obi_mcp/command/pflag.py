@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from obi_mcp.command.grammar import CommandSpec, FlagSpec, ProgramGrammar
 from obi_mcp.command.model import Flag, Token
+from obi_mcp.command.nearest import nearest
 from obi_mcp.errors import InvalidCommand
 
 _TRUE = frozenset({"1", "t", "T", "true", "TRUE", "True"})
@@ -123,9 +123,9 @@ class _FlagSet:
 
     def _unknown(self, at: int, spelled: str, name: str) -> InvalidCommand:
         command = " ".join((self.grammar.program, *self.path))
-        near = difflib.get_close_matches(name, list(self.spec.flags), 1, 0.7) if len(name) > 1 else []
+        near = nearest(name, self.spec.flags)
         known = ", ".join(f"--{flag}" for flag in sorted(self.spec.flags))
-        hint = f"did you mean --{near[0]}?" if near else f"{command} knows: {known}"
+        hint = f"did you mean --{near}?" if near else f"{command} knows: {known}"
         path = (self.grammar.program, *self.path)
         return InvalidCommand(f"{command} has no flag {spelled}", hint, word=at, path=path)
 

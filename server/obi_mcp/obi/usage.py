@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
 from typing import Any
 
 from obi_mcp.obi.bodies import Object, at, name_of
@@ -59,6 +58,8 @@ class Usage:
         known = [self.pods[name] for name in names if name in self.pods]
         if not known:
             return {"unknown": "the metrics API has nothing about these pods yet"}
+        from statistics import median  # it brings fractions, decimals and random numbers with it
+
         cpu, memory = [one.cpu_m for one in known], [one.memory_mib for one in known]
         return {
             "pods": len(known),

@@ -7,7 +7,6 @@ but the files that were read here (``ChartStore.pin`` and ``fetched``); packaged
 
 from __future__ import annotations
 
-import gzip
 import hashlib
 import io
 import os
@@ -70,6 +69,7 @@ def read_archive(data: bytes, name: str) -> dict[str, bytes]:
 
     Raises: ValueError.
     """
+    import gzip
     import tarfile
 
     files: dict[str, bytes] = {}

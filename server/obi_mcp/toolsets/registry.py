@@ -67,7 +67,12 @@ def listed_tools(settings: Settings) -> tuple[ToolSpec, ...]:
 
 def callable_tools(settings: Settings) -> dict[str, ToolSpec]:
     """The listed tools by every name under which they can be called."""
-    return {name: spec for spec in listed_tools(settings) for name in (spec.name, *spec.aliases)}
+    return by_name(listed_tools(settings))
+
+
+def by_name(specs: Iterable[ToolSpec]) -> dict[str, ToolSpec]:
+    """The tools by every name under which they can be called."""
+    return {name: spec for spec in specs for name in (spec.name, *spec.aliases)}
 
 
 def switched_off(name: str, settings: Settings) -> InvalidArgument | None:

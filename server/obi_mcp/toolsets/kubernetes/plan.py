@@ -7,7 +7,6 @@ their server-side dry runs; carrying it out runs them, waits for the rollout, an
 from __future__ import annotations
 
 import asyncio
-import difflib
 import hashlib
 import json
 import time
@@ -49,6 +48,7 @@ class Step:
     ``dry`` False: the command has no dry run (``rollout restart``), or what it goes into does not exist yet.
     ``generations``: of targets that are somebody else's (a sidecar's Deployment), before. Not all of them is seen, so
     they are not put back as objects: ``undo`` takes back what the step did, where it did it and nobody else after it.
+    ``by_hand``: the command line of whoever may take it back, where this server cannot.
     """
 
     command: str
@@ -57,6 +57,7 @@ class Step:
     undo: tuple[Undo, ...] = ()
     dry: bool = True
     generations: Mapping[Target, int] = field(default_factory=dict, hash=False)
+    by_hand: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +244,8 @@ def _text(body: Object) -> str:
 
 
 def _diff(old: str, new: str) -> str:
+    import difflib
+
     lines = difflib.unified_diff(old.splitlines(), new.splitlines(), "before", "after", lineterm="", n=2)
     text = "\n".join(lines)
     if len(text) > MAX_DIFF:
