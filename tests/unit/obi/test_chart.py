@@ -35,6 +35,7 @@ MORE = [
     Install(digest="sha256:" + "a" * 64, repository="registry.example.org/obi"),
     Install(version="main", env={"OTEL_EBPF_LOG_LEVEL": "DEBUG"}, image_pull_secrets=("mirror",)),
     Install(prometheus_port=None, otlp_endpoint="http://${HOST_IP}:4318"),
+    Install(repository="grafana/beyla", version="1.8.0", otlp_endpoint="http://${HOST_IP}:4318"),
     Install(config="trace_printer: text\nopen_port: ${PORT}\n", prometheus_port=None),
 ]
 

@@ -61,7 +61,7 @@ def values_of(install: Install) -> dict[str, Any]:
         "imagePullSecrets": pod.get("imagePullSecrets", []),
         "fullnameOverride": "" if CHART in install.name else install.name,
         "config": config,
-        "env": dict(install.env),
+        "env": install.variables,
         **_security(container["securityContext"]),
         "hostNetwork": pod.get("hostNetwork", False),
         **_exposed(install, config),

@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from obi_mcp.obi.capabilities import Feature
+from obi_mcp.policy.manifest.environment import is_beyla
 
 REPOSITORY = "ghcr.io/open-telemetry/opentelemetry-ebpf-instrumentation/ebpf-instrument"
 CACHE_REPOSITORY = "ghcr.io/open-telemetry/opentelemetry-ebpf-instrumentation/opentelemetry-ebpf-k8s-cache"
 VERSION = "v0.11.0"
 """The version that upstream's chart 0.12.0 installs."""
+ENDPOINT_VARIABLE = "OTEL_EXPORTER_OTLP_ENDPOINT"
+_NODE = "${HOST_IP}"
 
 _ON_THE_NODES_NETWORK = frozenset(
     {Feature.NETWORK, Feature.NETWORK_TC, Feature.CONTEXT_PROPAGATION, Feature.GO_CONTEXT_PROPAGATION}
@@ -71,6 +74,27 @@ class Install:
         return f"{self.repository}@{self.digest}" if self.digest else f"{self.repository}:{self.version}"
 
     @property
+    def beyla(self) -> bool:
+        """Whether the program is Grafana Beyla, which reads other names."""
+        return is_beyla(self.repository)
+
+    @property
+    def configured_endpoint(self) -> str | None:
+        """The endpoint that stands in OBI's configuration; None where there is none, or a variable gives it.
+
+        Beyla before 3 takes ``${HOST_IP}`` in its configuration as text, and ends. Source: run, with Beyla 1.8.
+        """
+        by_variable = self.beyla and self.otlp_endpoint is not None and _NODE in self.otlp_endpoint
+        return None if by_variable else self.otlp_endpoint
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """The variables of its container besides those that every installation has."""
+        if self.otlp_endpoint == self.configured_endpoint or self.otlp_endpoint is None:
+            return dict(self.env)
+        return {ENDPOINT_VARIABLE: expanded_by_kubernetes(self.otlp_endpoint), **self.env}
+
+    @property
     def cache_name(self) -> str:
         """The name of the k8s-cache's objects."""
         return f"{self.name}-k8s-cache"
@@ -83,3 +107,8 @@ class Install:
     @property
     def production(self) -> bool:
         return self.environment is Environment.PRODUCTION
+
+
+def expanded_by_kubernetes(endpoint: str) -> str:
+    """The URL as the value of a variable: there Kubernetes puts the node in, and the program nothing."""
+    return endpoint.replace(_NODE, "$(HOST_IP)")

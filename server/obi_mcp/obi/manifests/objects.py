@@ -150,7 +150,7 @@ def _container(install: Install) -> k.Container:
                 name="GOMEMLIMIT",
                 value_from=k.ValueFrom(resource_field_ref=k.ResourceFieldRef(resource="limits.memory")),
             ),
-            *(k.EnvVar(name=name, value=value) for name, value in install.env.items()),
+            *(k.EnvVar(name=name, value=value) for name, value in install.variables.items()),
         ),
         ports=ports,
         readiness_probe=probe,

@@ -64,10 +64,10 @@ def _ebpf(features: set[Feature]) -> dict[str, Any]:
 def _exporters(install: Install, features: set[Feature]) -> dict[str, Any]:
     names = list(dict.fromkeys(name for feature, name in _METRICS if feature in features))
     made: dict[str, Any] = {"metrics": {"features": names}} if names else {}
-    if install.otlp_endpoint is not None:
-        made["otel_metrics_export"] = {"endpoint": install.otlp_endpoint}
+    if install.configured_endpoint is not None:
+        made["otel_metrics_export"] = {"endpoint": install.configured_endpoint}
         if features & _PROBING:
-            made["otel_traces_export"] = {"endpoint": install.otlp_endpoint}
+            made["otel_traces_export"] = {"endpoint": install.configured_endpoint}
     if install.prometheus_port is not None:
         made["prometheus_export"] = {"port": install.prometheus_port, "path": "/metrics"}
     if _prints(install) and features & _PROBING:

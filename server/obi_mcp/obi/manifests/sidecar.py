@@ -9,8 +9,9 @@ from typing import Any
 
 from obi_mcp.obi.capabilities import Feature, needed
 from obi_mcp.obi.manifests import kinds as k
-from obi_mcp.obi.manifests.install import REPOSITORY, VERSION
+from obi_mcp.obi.manifests.install import ENDPOINT_VARIABLE, REPOSITORY, VERSION, expanded_by_kubernetes
 from obi_mcp.obi.manifests.json_form import plain
+from obi_mcp.policy.manifest.environment import is_beyla
 
 CONTAINER = "obi"
 _SEEN = (Feature.APPLICATION,)
@@ -69,7 +70,7 @@ def with_sidecar(deployment: Mapping[str, Any], sidecar: Sidecar) -> dict[str, A
 
 def _prefix(image: str) -> str:
     """How the variables of the program in that image begin: Beyla's have its own name."""
-    return "BEYLA" if image.rpartition("/")[2].startswith("beyla") else "OTEL_EBPF"
+    return "BEYLA" if is_beyla(image) else "OTEL_EBPF"
 
 
 def _container(sidecar: Sidecar) -> k.Container:
@@ -77,7 +78,7 @@ def _container(sidecar: Sidecar) -> k.Container:
     env = {f"{prefix}_OPEN_PORT": sidecar.open_port}
     ports: tuple[k.ContainerPort, ...] = ()
     if sidecar.otlp_endpoint is not None:
-        env["OTEL_EXPORTER_OTLP_ENDPOINT"] = sidecar.otlp_endpoint
+        env[ENDPOINT_VARIABLE] = expanded_by_kubernetes(sidecar.otlp_endpoint)
     if sidecar.prometheus_port is not None:
         env[f"{prefix}_PROMETHEUS_PORT"] = str(sidecar.prometheus_port)
         ports = (k.ContainerPort(name="obi-metrics", container_port=sidecar.prometheus_port),)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from obi_mcp.config import Settings
 from obi_mcp.errors import Denied, InvalidArgument
@@ -17,6 +18,9 @@ from obi_mcp.toolsets.kubernetes.place import PLACE, Place, name
 from obi_mcp.toolsets.kubernetes.plan import Plan, Plans, Step, Undo, make_plan
 from obi_mcp.toolsets.kubernetes.planned import SECOND_CALL, plan_or_carry_out
 from obi_mcp.toolsets.kubernetes.schema import arguments, result
+
+if TYPE_CHECKING:
+    from obi_mcp.obi.manifests.sidecar import Sidecar
 
 DEPLOY = "obi_k8s_deploy"
 UNDEPLOY = "obi_k8s_undeploy"
@@ -131,7 +135,18 @@ async def _plan_sidecar(services: Services, call: ToolCall) -> Plan:
     shared = bool(pod.get("shareProcessNamespace"))
     undo = (Undo(removal_command(sidecar.deployment, sidecar.namespace, shared=shared)),)
     step = Step(sidecar_command(sidecar), (target,), undo=undo, generations=generations)
-    return await make_plan(services, place, [step], watched=target)
+    return await make_plan(services, place, [step], warnings=_given(sidecar), watched=target)
+
+
+def _given(sidecar: Sidecar) -> list[str]:
+    """What the diff does not show: of what is somebody else's it is projected."""
+    from obi_mcp.obi.manifests.sidecar import sidecar_patch
+
+    (container,) = sidecar_patch(sidecar)["spec"]["template"]["spec"]["containers"]
+    security = container["securityContext"]
+    may = "is privileged" if security.get("privileged") else f"has {', '.join(security['capabilities']['add'])}"
+    to = f", and sends to {sidecar.otlp_endpoint}" if sidecar.otlp_endpoint else ""
+    return [f"the container {container['name']} {may}{to}; it sees the processes of the others in its pod"]
 
 
 async def _plan_removal(services: Services, call: ToolCall) -> Plan | ToolResult:
@@ -179,9 +194,12 @@ async def _plan_sidecar_removal(services: Services, place: Place, target: Target
         return ToolResult({"plan_id": "", "changes": [], "applied": False}, text)
     command = removal_command(target.name, str(target.namespace))
     stays = "the Deployment stays, with its own containers; their pods restart"
+    back = f"kubectl rollout undo {target.words}"
+    # Of what is somebody else's this server sees no environment, so it cannot write the container again.
+    alone = f"if its pods do not become ready without OBI, its owner puts it back: {back}"
     generations = {target: int(live["metadata"].get("generation", 0)) if live is not None else 0}
-    step = Step(command, (target,), generations=generations)
-    return await make_plan(services, place, [step], warnings=[stays], watched=target)
+    step = Step(command, (target,), generations=generations, by_hand=back)
+    return await make_plan(services, place, [step], warnings=[stays, alone], watched=target)
 
 
 def _kept(services: Services, befores: Mapping[Target, Object | None]) -> list[str]:

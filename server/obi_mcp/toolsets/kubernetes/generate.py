@@ -220,7 +220,13 @@ def judged(install: Install) -> list[str]:
     from obi_mcp.obi.config import validate
     from obi_mcp.obi.manifests.objects import config_text
 
-    findings = validate(config_text(install), version=install.version.removeprefix("v"))
+    findings = validate(
+        config_text(install),
+        # None: what else the cluster gives nobody knows; a variable of ours is known.
+        environment=install.variables or None,
+        version=None if install.beyla else install.version.removeprefix("v"),
+        program="beyla" if install.beyla else "obi",
+    )
     errors = [finding for finding in findings if finding.severity == "error"]
     if errors:
         raise InvalidDocument(f"OBI's configuration: {errors[0]}", "mend it, or leave config out", line=errors[0].line)

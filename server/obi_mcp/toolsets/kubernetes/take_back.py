@@ -220,7 +220,10 @@ class TakingBack:
                 self._left[target] = f"# {target} was changed by somebody else: look at it"
                 return
         if not step.undo:
-            self._left |= {target: f"# {target}: {shown(step.command)} is not taken back" for target in step.targets}
+            said = f"{step.by_hand}  #" if step.by_hand else "#"
+            self._left |= {
+                target: f"{said} {target}: {shown(step.command)} is not taken back" for target in step.targets
+            }
             return
         for undo in step.undo:
             try:

@@ -37,13 +37,16 @@ INSTALLS = [
         Environment, FEATURES, (False, True), (False, True)
     )
 ]
+BEYLA = Install(repository="grafana/beyla", version="1.8.0", otlp_endpoint="http://${HOST_IP}:4318")
+NODE = {"name": "OTEL_EXPORTER_OTLP_ENDPOINT", "value": "http://$(HOST_IP):4318"}
+"""An older Beyla puts nothing in for a variable in its configuration, and ends; Kubernetes does in its environment."""
 
 
 def name_of(install: Install) -> str:
     return f"{install.environment}-{'+'.join(install.features)}-{install.privileged}-{install.cache}"
 
 
-@pytest.mark.parametrize("install", INSTALLS, ids=name_of)
+@pytest.mark.parametrize("install", [*INSTALLS, BEYLA], ids=name_of)
 def test_what_is_generated_passes_the_manifest_check_and_the_configuration_check(install: Install) -> None:
     (text,) = render(install, Format.YAML).values()
     batch = read_documents(text)
@@ -52,6 +55,7 @@ def test_what_is_generated_passes_the_manifest_check_and_the_configuration_check
         judgement = manifest_policy().judge(document, scope=Scope(), batch=batch)
         assert judgement.violations == (), document.kind
     (config,) = [document.body["data"][FILE_NAME] for document in batch if document.kind == "ConfigMap"]
+    assert not (install is BEYLA and "HOST_IP" in config)
     assert [finding for finding in validate(config) if finding.severity == "error"] == []
 
 
@@ -88,6 +92,7 @@ def test_what_is_generated_passes_the_manifest_check_and_the_configuration_check
         (Install(image_pull_secrets=("mirror",)), "imagePullSecrets", [{"name": "mirror"}]),
         (Install(prometheus_port=None), "containers.0.readinessProbe", None),
         (Install(env={"OTEL_EBPF_LOG_LEVEL": "DEBUG"}), "containers.0.env.2.name", "OTEL_EBPF_LOG_LEVEL"),
+        (BEYLA, "containers.0.env.2", NODE),
     ],
 )
 def test_the_pod_is_what_was_asked_for(install: Install, path: str, expected: object) -> None:
@@ -126,9 +131,13 @@ def test_a_sidecar_passes_the_sidecar_check(privileged: bool) -> None:
             "template": {"metadata": {"labels": {"app": "shop"}}, "spec": {"containers": [container]}},
         },
     }
-    sidecar = Sidecar(deployment="shop", namespace="shop", open_port="8080", privileged=privileged)
+    endpoint = "http://${HOST_IP}:4318" if privileged else None
+    sidecar = Sidecar(
+        deployment="shop", namespace="shop", open_port="8080", privileged=privileged, otlp_endpoint=endpoint
+    )
     (after,) = documents_of([with_sidecar(before, sidecar)])
     scope = Scope(instrumented_namespaces=("shop",))
+    assert (NODE in after.body["spec"]["template"]["spec"]["containers"][1]["env"]) == privileged
     assert judge_sidecar(manifest_policy(), before, after, scope=scope).violations == ()
     assert with_sidecar(after.body, sidecar) == after.body  # asked for twice it is there once
 
