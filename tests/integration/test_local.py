@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.integration.local_host import CONFIG, FLOWS, METRICS, LocalHost, Served, local_host, real_agent, until
+from tests.integration.local_host import BODY, CONFIG, FLOWS, METRICS, LocalHost, Served, local_host, real_agent, until
 
 from obi_mcp.audit_chain import verify
 
@@ -41,91 +41,25 @@ async def flow_bytes(served: Served) -> float:
     return float(sum(entry.get("totals", {}).get(FLOWS, 0) for entry in status.data.get("exporters", ())))
 
 
+async def _is_seen(host: LocalHost, served: Served, requests: int, what: str) -> None:
+    """Makes requests, and waits until the flow metric has their answers."""
+    host.traffic(requests)
+
+    async def seen() -> bool:
+        return await flow_bytes(served) > requests * BODY
+
+    await until(seen, what)
+
+
 def test_from_deploy_to_stop(host: LocalHost) -> None:
     async def scenario() -> None:
         async with host.serve() as served:
-            await deployed_and_seen(served)
-            await changed(served)
-            await wrong_changes_are_refused(served)
+            await _deployed_and_seen(host, served)
+            await _changed(host, served)
+            await _wrong_changes_are_refused(host, served)
             stopped = await served.call("obi_stop")
             assert not stopped.is_error, stopped.text
             assert (await served.call("obi_get_status")).data["state"] == "stopped"
-
-    async def deployed_and_seen(served: Served) -> None:
-        absent = await served.call("obi_get_status")
-        assert absent.data["state"] == "absent"
-        planned = await served.call("obi_local_deploy", config=CONFIG, dry_run=True)
-        assert planned.data["decision"]["effect"] == "allow"
-        # What its file says of it holds before it was ever started: a later Beyla's key is one that this one ignores.
-        newer = await served.call("obi_deploy_local", config=CONFIG + "stats: {agent_ip: 10.98.7.1}\n")
-        assert (newer.code, "Beyla v1.8.0 does not have this key" in newer.message) == ("invalid_document", True)
-        assert not (host.agent / "config.yaml").exists()
-        made = await served.call("obi_deploy_local", config=CONFIG)
-        assert not made.is_error, made.text
-        assert (made.data["ready"], made.data["version"]) == (True, "v1.8.0")
-        assert any("Flows agent successfully started" in line for line in made.data["lines"])
-        host.traffic(20)
-
-        async def seen() -> bool:
-            return await flow_bytes(served) > 20 * 20_000
-
-        await until(seen, "the metric has the traffic")
-        status = await served.call("obi_get_status")
-        assert (status.data["state"], status.data["pid"]) == ("running", made.data["pid"])
-        assert status.data["features"] == ["network"]
-        assert status.data["memory_bytes"] > 10_000_000
-        flows = await served.call("obi_get_logs", kind="flow", grep="dst.port=8000", tail=5)
-        assert flows.data["records"][-1]["fields"]["dst.address"] == "10.98.7.2"
-        logs = await served.call("obi_get_logs", level="INFO", since="10m")
-        assert any(record["message"] == "starting Flows agent" for record in logs.data["records"])
-        assert all(record["kind"] == "log" for record in logs.data["records"])
-        assert 'level=INFO msg="starting Flows agent" component=agent.Flows' in logs.text
-        again = await served.call("obi_deploy_local", config=CONFIG)
-        assert (again.code, again.is_error) == ("conflict", True)
-
-    async def changed(served: Served) -> None:
-        other = METRICS + 1
-        made = await served.call("obi_update_config", patch={"prometheus_export": {"port": other}})
-        assert not made.is_error, made.text
-        assert (made.data["restarted"], made.data["ready"]) == (True, True)
-        assert f"+prometheus_export: {{port: {other}}}" in made.data["diff"]
-        text = (host.agent / "config.yaml").read_text()
-        assert "# the flows of one link" in text
-        host.traffic(5)
-
-        async def seen() -> bool:
-            return await flow_bytes(served) > 5 * 20_000
-
-        await until(seen, "the metric on the new port has the traffic")
-        config = await served.call("obi_get_config")
-        assert config.data["values"]["prometheus_export.port"]["value"] == other
-        assert config.data["values"]["prometheus_export.port"]["source"] == "file"
-
-    async def wrong_changes_are_refused(served: Served) -> None:
-        before, text = host.record()["agent"]["pid"], (host.agent / "config.yaml").read_text()
-        wrong: list[tuple[dict[str, Any], str, str]] = [
-            ({"promtheus_export": {"port": 1}}, "invalid_document", "prometheus_export"),
-            ({"discovery": {"instrument": [{"open_ports": "80"}]}}, "invalid_document", "v1.8.0 does not have"),
-            ({"otel_metrics_export": {"endpoint": "http://${HOST_IP}:4318"}}, "invalid_document", "does not replace"),
-            ({"otel_metrics_export": {"endpoint": "http://collector.example.org:4318"}}, "denied", "example.org"),
-            ({"profile_port": 6060}, "denied", "pprof"),
-        ]
-        for patch, code, message in wrong:
-            refused = await served.call("obi_update_config", patch=patch)
-            assert (refused.code, message in refused.message) == (code, True), refused.text
-            assert (host.record()["agent"]["pid"], (host.agent / "config.yaml").read_text()) == (before, text)
-        # Good for the validator and the policy, and yet OBI ends with it.
-        patch = {"network": {"agent_ip": None, "agent_ip_iface": "name:nosuch0"}}
-        refused = await served.call("obi_update_config", patch=patch)
-        assert (refused.code, "the old configuration is in place again" in refused.message) == ("conflict", True)
-        assert (host.agent / "config.yaml").read_text() == text
-        assert host.record()["agent"]["pid"] != before
-        host.traffic(5)
-
-        async def seen() -> bool:
-            return await flow_bytes(served) > 5 * 20_000
-
-        await until(seen, "the old configuration works again")
 
     asyncio.run(scenario())
     assert sorted(path.name for path in host.agent.iterdir()) == [
@@ -148,6 +82,73 @@ def test_from_deploy_to_stop(host: LocalHost) -> None:
         "local.config.write",
         "hard.agent-config",
     }
+
+
+async def _deployed_and_seen(host: LocalHost, served: Served) -> None:
+    """From nothing to an agent whose metric, log and status show the traffic."""
+    absent = await served.call("obi_get_status")
+    assert absent.data["state"] == "absent"
+    planned = await served.call("obi_local_deploy", config=CONFIG, dry_run=True)
+    assert planned.data["decision"]["effect"] == "allow"
+    # What its file says of it holds before it was ever started: a later Beyla's key is one that this one ignores.
+    newer = await served.call("obi_deploy_local", config=CONFIG + "stats: {agent_ip: 10.98.7.1}\n")
+    assert (newer.code, "Beyla v1.8.0 does not have this key" in newer.message) == ("invalid_document", True)
+    assert not (host.agent / "config.yaml").exists()
+    made = await served.call("obi_deploy_local", config=CONFIG)
+    assert not made.is_error, made.text
+    assert (made.data["ready"], made.data["version"]) == (True, "v1.8.0")
+    assert any("Flows agent successfully started" in line for line in made.data["lines"])
+    await _is_seen(host, served, 20, "the metric has the traffic")
+    status = await served.call("obi_get_status")
+    assert (status.data["state"], status.data["pid"]) == ("running", made.data["pid"])
+    assert status.data["features"] == ["network"]
+    assert status.data["memory_bytes"] > 10_000_000
+    flows = await served.call("obi_get_logs", kind="flow", grep="dst.port=8000", tail=5)
+    assert flows.data["records"][-1]["fields"]["dst.address"] == "10.98.7.2"
+    logs = await served.call("obi_get_logs", level="INFO", since="10m")
+    assert any(record["message"] == "starting Flows agent" for record in logs.data["records"])
+    assert all(record["kind"] == "log" for record in logs.data["records"])
+    assert 'level=INFO msg="starting Flows agent" component=agent.Flows' in logs.text
+    again = await served.call("obi_deploy_local", config=CONFIG)
+    assert (again.code, again.is_error) == ("conflict", True)
+
+
+async def _changed(host: LocalHost, served: Served) -> None:
+    """Another port by a patch: the comments stay, the agent is started again, and the traffic is seen there."""
+    other = METRICS + 1
+    made = await served.call("obi_update_config", patch={"prometheus_export": {"port": other}})
+    assert not made.is_error, made.text
+    assert (made.data["restarted"], made.data["ready"]) == (True, True)
+    assert f"+prometheus_export: {{port: {other}}}" in made.data["diff"]
+    text = (host.agent / "config.yaml").read_text()
+    assert "# the flows of one link" in text
+    await _is_seen(host, served, 5, "the metric on the new port has the traffic")
+    config = await served.call("obi_get_config")
+    assert config.data["values"]["prometheus_export.port"]["value"] == other
+    assert config.data["values"]["prometheus_export.port"]["source"] == "file"
+
+
+async def _wrong_changes_are_refused(host: LocalHost, served: Served) -> None:
+    """What the validator, the policy or OBI itself refuses leaves the old configuration in place and at work."""
+    before, text = host.record()["agent"]["pid"], (host.agent / "config.yaml").read_text()
+    wrong: list[tuple[dict[str, Any], str, str]] = [
+        ({"promtheus_export": {"port": 1}}, "invalid_document", "prometheus_export"),
+        ({"discovery": {"instrument": [{"open_ports": "80"}]}}, "invalid_document", "v1.8.0 does not have"),
+        ({"otel_metrics_export": {"endpoint": "http://${HOST_IP}:4318"}}, "invalid_document", "does not replace"),
+        ({"otel_metrics_export": {"endpoint": "http://collector.example.org:4318"}}, "denied", "example.org"),
+        ({"profile_port": 6060}, "denied", "pprof"),
+    ]
+    for patch, code, message in wrong:
+        refused = await served.call("obi_update_config", patch=patch)
+        assert (refused.code, message in refused.message) == (code, True), refused.text
+        assert (host.record()["agent"]["pid"], (host.agent / "config.yaml").read_text()) == (before, text)
+    # Good for the validator and the policy, and yet OBI ends with it.
+    patch = {"network": {"agent_ip": None, "agent_ip_iface": "name:nosuch0"}}
+    refused = await served.call("obi_update_config", patch=patch)
+    assert (refused.code, "the old configuration is in place again" in refused.message) == ("conflict", True)
+    assert (host.agent / "config.yaml").read_text() == text
+    assert host.record()["agent"]["pid"] != before
+    await _is_seen(host, served, 5, "the old configuration works again")
 
 
 def test_what_was_killed_comes_back_and_what_was_left_is_adopted(host: LocalHost) -> None:
@@ -175,12 +176,7 @@ def test_what_was_killed_comes_back_and_what_was_left_is_adopted(host: LocalHost
         async with host.serve() as served:
             status = await served.call("obi_get_status")
             assert (status.data["state"], status.data["pid"]) == ("running", living)
-            host.traffic(5)
-
-            async def seen() -> bool:
-                return await flow_bytes(served) > 5 * 20_000
-
-            await until(seen, "the adopted agent works")
+            await _is_seen(host, served, 5, "the adopted agent works")
             assert not (await served.call("obi_stop")).is_error
 
     asyncio.run(scenario())
@@ -267,12 +263,7 @@ def test_as_an_ordinary_user_the_error_says_how_to_give_what_is_missing(open_dir
             subprocess.run(way_out[1].split(), check=True)
             made = await served.call("obi_deploy_local", config=CONFIG)
             assert (made.data.get("ready"), made.is_error) == (True, False), made.text
-            host.traffic(5)
-
-            async def seen() -> bool:
-                return await flow_bytes(served) > 5 * 20_000
-
-            await until(seen, "the metric has the traffic")
+            await _is_seen(host, served, 5, "the metric has the traffic")
             stopped = await served.call("obi_stop")
             assert not stopped.is_error, stopped.text
 
