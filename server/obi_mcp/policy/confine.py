@@ -115,13 +115,15 @@ def implied_selector(draft: Draft, *, write: bool) -> str:
     try:
         implied = draft.grounds.implies(given.value)
     except ValueError as error:
-        raise draft.deny(f"the selector cannot be read: {error}", at=given, repair=_narrowed(draft)) from None
+        repair = None if write else _narrowed(draft)
+        raise draft.deny(f"the selector cannot be read: {error}", at=given, repair=repair) from None
     if not implied:
         raise draft.deny(
             f"the selector {given.value!r} also finds objects that are not OBI's: it implies none of "
             f"{', '.join(map(repr, draft.grounds.scope.selectors))}",
             at=given,
-            repair=_narrowed(draft),
+            # A write that was meant for something else is not turned against what is OBI's.
+            repair=None if write else _narrowed(draft),
         )
     return given.value
 

@@ -106,7 +106,10 @@ def _release(draft: Draft) -> str:
     operand = draft.command.operands[0]
     if operand.text not in draft.grounds.scope.releases:
         names = tuple(draft.grounds.scope.releases)
-        repair = draft.with_operands(names[0], *(other.text for other in draft.command.operands[1:])) if names else None
+        # A release that is to be changed is not another one.
+        reads = names and draft.rule.access is Access.READ_ONLY
+        others = (other.text for other in draft.command.operands[1:])
+        repair = draft.with_operands(names[0], *others) if reads else None
         raise draft.deny(
             f"the release {operand.text!r} is not one in scope ({', '.join(names)})", at=operand, repair=repair
         )

@@ -85,6 +85,26 @@ def test_a_narrower_level_never_allows_more(technique: str) -> None:
     assert {command: found for command, found in allowed.items() if found != sorted(found)} == {}
 
 
+def words(command: Command) -> set[str]:
+    return {word for operand in command.operands for word in operand.text.split(",")}
+
+
+@pytest.mark.parametrize("technique", BY_TECHNIQUE)
+def test_no_way_out_turns_a_change_against_something_else(technique: str) -> None:
+    """A caller who asks to delete what is not OBI's is not told how to delete OBI."""
+    for line in BY_TECHNIQUE[technique]:
+        decision, policy = decide(line), over(line.get("scope", {}))
+        shown = (decision.hint or "").removeprefix("with the same stdin: ")
+        if decision.pipeline is None or decision.allowed or not is_command(shown):
+            continue
+        answer = policy.decide(shown, stdin=line.get("stdin"), access=Access.parse(line["access"]))
+        if answer.access is Access.READ_ONLY:
+            continue
+        asked, told = decision.pipeline.head, parse(shown, policy.grammars).head
+        assert told.path == asked.path and words(told) <= words(asked), shown
+        assert told.value("selector") in ("", asked.value("selector")), shown
+
+
 @pytest.mark.parametrize("technique", BY_TECHNIQUE)
 def test_a_refusal_shows_a_way_out_that_is_allowed(technique: str) -> None:
     wrong = []

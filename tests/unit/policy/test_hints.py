@@ -39,6 +39,11 @@ NEAREST = [
     ("kubectl set env ds/obi --list", Access.FULL,
      "kubectl get daemonsets -n observability -l 'app.kubernetes.io/part-of in (obi, beyla)' -o json "
      "| jq '.items[].spec.template.spec.containers[].env'"),
+    ("kubectl delete pods -l app=shop", Access.FULL,
+     "kubectl get daemonsets,configmaps -n observability -l 'app.kubernetes.io/part-of in (obi, beyla)'"),
+    ("helm uninstall shop", Access.FULL, "helm get manifest obi -n observability"),
+    ("helm rollback shop 1", Access.FULL, "helm history obi -n observability"),
+    ("helm upgrade shop obi", Access.FULL, "helm template obi obi -n observability"),
     ("kubectl events -n observability", Access.READ_ONLY, "kubectl events -n observability --for=daemonset/obi"),
 ]  # fmt: skip
 
