@@ -19,9 +19,12 @@ setup: venv programs sandbox ## everything that the rest needs: Python packages,
 demo: setup ## a real MCP session against a real API server, from nothing to its transcript (KUBE_CONTEXT=… uses a cluster of yours)
 	$(BIN)/python -m tests.demo $(if $(KUBE_CONTEXT),--context "$(KUBE_CONTEXT)")
 
+# Tests keep their bytecode: else each worker of each run compiles all of them anew, half of what collecting them costs.
+KEEP_BYTECODE := PYTHONDONTWRITEBYTECODE=
+
 test: setup ## all tests, several processes at once; each starts a sandbox cluster once and stops it again
-	$(BIN)/pytest -q -n auto --dist loadfile -m "not integration and not image"
-	$(BIN)/pytest -q -n auto --maxprocesses 3 --dist loadfile -m "integration and not image"
+	$(KEEP_BYTECODE) $(BIN)/pytest -q -n auto --dist loadfile -m "not integration and not image"
+	$(KEEP_BYTECODE) $(BIN)/pytest -q -n auto --maxprocesses 3 --dist loadfile -m "integration and not image"
 
 lint: venv ## format, lint and types, without changing anything
 	$(BIN)/ruff format --check .
