@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
 
 from obi_mcp.config import Settings
 from obi_mcp.containers import failures, reading, replacing
@@ -34,7 +35,7 @@ T = TypeVar("T")
 STOP_WITHIN_S = 20
 """OBI takes 8.5 s to take its probes back, and gives up after 10."""
 MAX_LOG_BYTES = 4 * 1024 * 1024
-_TIMEOUT_S = 30
+_TIMEOUT_S, _CONNECT_S = 30, 5
 _SAMPLE_S = 0.25
 _MAX_MISSING_MOUNTS = 8
 
@@ -201,11 +202,14 @@ def _client(address: Address) -> Iterator[APIClient]:
     import docker
     from docker.tls import TLSConfig
 
+    # The client leaves its socket open when nothing listens; and asked this way, the reason is plain.
     if address.socket:
-        # The client leaves its socket open when nothing listens; and asked this way, the reason is plain.
         with socket.socket(socket.AF_UNIX) as probe:
             probe.settimeout(_TIMEOUT_S)
             probe.connect(address.socket)
+    else:
+        parts = urlsplit(address.url)
+        socket.create_connection((parts.hostname or "", parts.port or 0), _CONNECT_S).close()
     tls: Any = False
     if address.certificates:
         folder = address.certificates

@@ -41,8 +41,18 @@ def unreachable(error: BaseException, address: Address) -> EngineUnreachable:
         return EngineUnreachable(
             f"nothing listens at {at}: the Docker engine is stopped, or was", "start it (systemctl start docker)"
         )
+    told = _told(error)
+    if "HTTP request to an HTTPS server" in told:
+        return EngineUnreachable(
+            f"the Docker engine at {at} wants TLS",
+            "set DOCKER_TLS_VERIFY=1, and DOCKER_CERT_PATH to the folder with ca.pem, cert.pem and key.pem",
+        )
+    if "404 Client Error" in told:
+        return EngineUnreachable(
+            f"what answers at {at} is no Docker engine", "docker.host and DOCKER_HOST say where it is looked for"
+        )
     return EngineUnreachable(
-        f"the Docker engine at {at} does not answer: {_told(error)}",
+        f"the Docker engine at {at} does not answer: {told}",
         "look at it with `docker version`; docker.host and DOCKER_HOST say where it is looked for",
     )
 

@@ -80,17 +80,21 @@ def switched_off(name: str, settings: Settings) -> InvalidArgument | None:
     for toolset in all_toolsets():
         for spec in toolset.tools(settings):
             if name in (spec.name, *spec.aliases):
-                return _why_off(spec, toolset.name, settings)
+                return _why_off(spec, toolset, settings)
     return None
 
 
-def _why_off(spec: ToolSpec, toolset: str, settings: Settings) -> InvalidArgument:
-    off = toolset not in settings.toolsets and ALL not in settings.toolsets and toolset != ALWAYS_ON
-    switched = f"--toolsets {','.join(dict.fromkeys((*settings.toolsets, toolset)))}"
+def _why_off(spec: ToolSpec, toolset: Toolset, settings: Settings) -> InvalidArgument:
+    name = toolset.name
+    off = name not in settings.toolsets and ALL not in settings.toolsets and name != ALWAYS_ON
+    switched = f"--toolsets {','.join(dict.fromkeys((*settings.toolsets, name)))}"
+    if not off and (reason := toolset.unavailable(settings)):
+        message = f"{spec.name} is of the toolset {name}, which cannot be offered here: {reason}"
+        return InvalidArgument(message, "obi-mcp doctor says which toolsets are left out, and why")
     if spec.needs > settings.access:
-        also = f", and the toolset {toolset}, which is switched off" if off else ""
+        also = f", and the toolset {name}, which is switched off" if off else ""
         return InvalidArgument(
             f"{spec.name} needs the access level {spec.needs.label}; this is {settings.access.label}{also}",
             f"--access {spec.needs.label}{f' {switched}' if off else ''}, or the same in the configuration",
         )
-    return InvalidArgument(f"{spec.name} is of the toolset {toolset}, which is switched off", switched)
+    return InvalidArgument(f"{spec.name} is of the toolset {name}, which is switched off", switched)

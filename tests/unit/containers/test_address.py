@@ -91,6 +91,21 @@ def test_a_missing_a_dead_and_a_forbidden_socket_are_told_apart(tmp_path: Path) 
     assert "nothing listens" in refused.message
 
 
+@pytest.mark.parametrize(
+    ("status", "body", "message", "hint"),
+    [
+        (404, "File not found", "is no Docker engine", "DOCKER_HOST"),
+        (400, "Client sent an HTTP request to an HTTPS server.", "wants TLS", "DOCKER_TLS_VERIFY=1"),
+    ],
+)
+def test_what_answers_and_is_no_engine_is_told_apart(
+    tmp_path: Path, status: int, body: str, message: str, hint: str
+) -> None:
+    with recorded(tmp_path / "other.sock", {}, {}, refusal=(status, body)) as host:
+        error = ask(host)
+    assert message in error.message and hint in str(error.hint)
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root to be somebody else for a moment")
 def test_an_engine_that_refuses_the_user_says_who_may(tmp_path: Path) -> None:
     docker.APIClient  # noqa: B018 - imported while this user may read it
@@ -109,13 +124,16 @@ def test_an_engine_that_refuses_the_user_says_who_may(tmp_path: Path) -> None:
 
 
 @contextmanager
-def recorded(path: Path, version: Mapping[str, Any], info: Mapping[str, Any]) -> Iterator[str]:
-    """An engine's answers to /version and /info, as another engine gave them, on a socket."""
+def recorded(
+    path: Path, version: Mapping[str, Any], info: Mapping[str, Any], refusal: tuple[int, str] | None = None
+) -> Iterator[str]:
+    """An engine's answers to /version and /info, as another engine gave them, on a socket; or what refuses both."""
 
     class Answer(http.server.BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = json.dumps(version if self.path.endswith("/version") else info).encode()
-            self.send_response(200)
+            status, text = refusal or (200, json.dumps(version if self.path.endswith("/version") else info))
+            body = text.encode()
+            self.send_response(status)
             self.send_header("Content-Type", "application/json")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

@@ -9,7 +9,7 @@ import pytest
 from obi_mcp.config import Docker, Settings
 from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.docker import DockerToolset
-from obi_mcp.toolsets.registry import listed_tools
+from obi_mcp.toolsets.registry import listed_tools, switched_off
 
 READS = {"status", "logs", "generate_compose"}
 LEVELS = [
@@ -50,3 +50,5 @@ def test_an_engine_that_cannot_be_spoken_to_is_the_reason_why_it_is_unavailable(
     assert DockerToolset().unavailable(Settings()) is None
     reason = DockerToolset().unavailable(Settings(docker=Docker(host="ssh://me@host")))
     assert reason is not None and "ssh:// is not spoken here" in reason and "ssh -nNT -L" in reason
+    asked = switched_off("obi_docker_status", Settings(toolsets=("docker",), docker=Docker(host="ssh://me@host")))
+    assert asked is not None and reason in asked.message

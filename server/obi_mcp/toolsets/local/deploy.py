@@ -136,12 +136,14 @@ async def _planned(
         "findings": shown_findings(desk, findings, warnings),
         "decision": decision.as_json(),
     }
+    fit = all(finding.severity != "problem" for finding in findings)
     lines = [
-        f"would run {' '.join(effect.argv)}: {decision.effect} by {decision.rule}: {decision.reason}",
+        f"{'would' if fit else 'would not, for the problem below,'} run {' '.join(effect.argv)}",
+        f"{decision.effect} by {decision.rule}: {decision.reason}",
         *(_finding_line(entry) for entry in structured["findings"]),
         structured["config"],
     ]
-    return ToolResult(structured, "\n".join(lines), exit_code=0 if decision.allowed else 3)
+    return ToolResult(structured, "\n".join(lines), exit_code=3 if not decision.allowed else 0 if fit else 1)
 
 
 def _result(
