@@ -167,6 +167,7 @@ async def test_the_calls_of_the_cluster_example(serve: Serve, sandbox: Sandbox) 
                 else:
                     given["namespace"] = SPACE
                     given |= deployed if tool == "obi_k8s_deploy" else {}
+                    given |= {"prometheus_port": deployed["prometheus_port"]} if tool == "obi_k8s_preflight" else {}
                     if "name" in checks.tools()[tool].input_schema["properties"]:
                         given["name"] = NAME
                 if tool == "obi_k8s_aggregate_metrics":
