@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import IntEnum
 
+_SHOWN = 300
+
 
 class Severity(IntEnum):
     """How bad it is. Only errors make a verdict bad."""
@@ -51,7 +53,12 @@ def findings_text(findings: list[Finding]) -> list[str]:
     for finding in findings:
         lines.append(f"{finding.severity.label}: {finding.what}")
         if finding.evidence:
-            lines.append(f"  seen: {finding.evidence[:300]}")
+            lines.append(f"  seen: {_shown(finding.evidence)}")
         if finding.next_step:
             lines.append(f"  next: {finding.next_step}")
     return lines
+
+
+def _shown(evidence: str) -> str:
+    """Of what is long the beginning and the end, where programs say the cause last."""
+    return evidence if len(evidence) <= _SHOWN else f"{evidence[: _SHOWN // 3]} … {evidence[-_SHOWN * 2 // 3 :]}"

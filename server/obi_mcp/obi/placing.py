@@ -10,9 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from obi_mcp.obi.bodies import Object, at
+from obi_mcp.obi.bodies import Object, at, name_of
 
 _COUNTED = re.compile(r"\d+ (?:node\(s\) )?(.+)")
+# What the scheduler says after the reasons: of resource claims (from 1.34 on), and of who else might make room.
+_NOT_THE_REASON = re.compile(r"[.,] (?:no new claims|still not schedulable|preemption:)")
 # What is said of every node but the one that the pod is made for.
 _OF_OTHERS = re.compile(r"NodeAffinity|node affinity|node selector", re.IGNORECASE)
 _STEPS = (
@@ -27,7 +29,8 @@ _CREATIONS = (
     ("PodSecurity", "label the namespace pod-security.kubernetes.io/enforce=privileged, or use one that is"),
     ("serviceaccount", "create the service account that the DaemonSet names"),
     ("failed calling webhook", "an admission webhook of the cluster does not answer: ask whoever runs it"),
-    ("denied the request", "an admission policy or webhook of the cluster refuses the pod: ask whoever runs it"),
+    ("denied request", "an admission policy of the cluster refuses the pod: ask whoever runs it for an exception"),
+    ("denied the request", "an admission webhook of the cluster refuses the pod: ask whoever runs it for an exception"),
     ("maximum", "the namespace's limit range does not let such a pod in: see its limits"),
     ("minimum", "the namespace's limit range does not let such a pod in: see its limits"),
 )
@@ -53,9 +56,9 @@ def not_placed(pod: Object) -> tuple[str, str] | None:
     for condition in at(pod, "status", "conditions") or ():
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             said = _of_this_node(str(condition.get("message") or condition.get("reason") or ""))
-            return f"not scheduled: {said}", _step(
-                said, _STEPS
-            ) or "read the pod's events: kubectl events --for pod/NAME"
+            where = f"{name_of(pod)} -n {at(pod, 'metadata', 'namespace')}"
+            step = _step(said, _STEPS) or f"read the pod's events: kubectl events --for pod/{where}"
+            return f"not scheduled: {said}", step
     return "not scheduled yet", "wait, or look whether the cluster's scheduler runs"
 
 
@@ -72,7 +75,7 @@ def _of_this_node(message: str) -> str:
     _, found, rest = message.partition(" nodes are available: ")
     if not found:
         return message
-    parts = re.split(r",\s+(?=\d+ )", rest.partition(". preemption:")[0].rstrip(". "))
+    parts = re.split(r",\s+(?=\d+ )", _NOT_THE_REASON.split(rest, maxsplit=1)[0].rstrip(". "))
     counted = [match.group(1) for match in map(_COUNTED.fullmatch, parts) if match]
     own = [part for part in counted if not _OF_OTHERS.search(part)] or counted
     return ", ".join(own) or message

@@ -123,6 +123,11 @@ PREEMPTION = "preemption: 0/4 nodes are available: 1 No preemption victims found
     [
         (f"0/4 nodes are available: 1 Insufficient cpu, {OTHERS}. {PREEMPTION}", "Insufficient cpu", "requests"),
         (
+            f"0/4 nodes are available: 1 Insufficient cpu. no new claims to deallocate, {PREEMPTION}",
+            "Insufficient cpu",
+            "requests",
+        ),
+        (
             f"0/4 nodes are available: 1 Insufficient cpu, 1 Insufficient memory, {OTHERS}. {PREEMPTION}",
             "Insufficient cpu, Insufficient memory",
             "requests",

@@ -246,7 +246,8 @@ def test_a_pod_that_goes_is_no_crash_and_one_that_never_ran_has_no_log() -> None
     assert not {"log", "crash.unknown"} & (found[0].keys() | found[1].keys())
     assert "waits: ContainerCreating" in found[0]["unhealthy"]["what"]
     assert found[0]["unhealthy"]["next_step"] == "kubectl events --for pod/obi-3 -n observability"
-    assert "held by the finalizers example.org/stuck" in found[1]["unhealthy"]["what"]
+    for id in ("unhealthy", "terminating"):
+        assert "held by the finalizers example.org/stuck" in found[1][id]["what"]
 
 
 def test_a_cache_that_is_whole_and_usage_within_limits_are_no_findings() -> None:

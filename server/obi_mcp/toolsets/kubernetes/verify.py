@@ -10,7 +10,7 @@ from typing import Any
 
 from obi_mcp.errors import NotFound, ObiMcpError
 from obi_mcp.obi.bodies import Object, is_ready, name_of
-from obi_mcp.obi.coverage import NodeCoverage, restarts
+from obi_mcp.obi.coverage import NodeCoverage, restarts, trouble
 from obi_mcp.obi.crashes import OFTEN, crash_of
 from obi_mcp.obi.findings import Finding, Severity, findings_text, worst_first
 from obi_mcp.obi.symptoms import symptoms_in
@@ -146,6 +146,10 @@ def _pods(workload: Workload) -> list[Finding]:
         shown = ", ".join(f"{name} ({count})" for count, name in often[:_NAMED_AT_MOST])
         step = f"kubectl logs {often[0][1]} -n {workload.namespace} --previous --tail=50"
         found.append(Finding("restarts", Severity.WARNING, f"{len(often)} pods restarted often", shown, step))
+    for pod in workload.pods:
+        if "deletionTimestamp" in pod["metadata"] and pod["metadata"].get("finalizers"):
+            why, step = trouble(pod)
+            found.append(Finding("terminating", Severity.WARNING, f"{name_of(pod)}: {why}", "", step))
     versions = workload.versions()
     if len(versions) > 1:
         shown = ", ".join(f"{count} × {version}" for version, count in versions.items())
@@ -168,7 +172,8 @@ def _limits(workload: Workload) -> list[Finding]:
 
 async def _inside(services: Services, place: Place, workload: Workload, selector: str) -> list[Finding]:
     """What a few pods say and serve: those that are not well, or were not, first."""
-    sample = sorted(workload.pods, key=lambda pod: (is_ready(pod), crash_of(pod) is None))[:SAMPLE]
+    staying = [pod for pod in workload.pods if "deletionTimestamp" not in pod["metadata"]]
+    sample = sorted(staying, key=lambda pod: (is_ready(pod), crash_of(pod) is None))[:SAMPLE]
     asked = [_log(services, place, workload, pod) for pod in sample]
     asked += [_metrics(services, place, workload, pod) for pod in sample if is_ready(pod)]
     asked.append(_usage(services, place, workload, selector))
