@@ -80,7 +80,7 @@ class EffectRoad:
         except asyncio.CancelledError:
             record(CallCancelled.code)
             raise
-        except Exception:
+        except Exception:  # what nobody foresaw has its line in the log too, and goes on to the top
             record(ObiMcpError.code)
             raise
         record(None)
