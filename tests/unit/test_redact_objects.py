@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from obi_mcp.command.lexer import lex
 from obi_mcp.redact import Redactor, strip_controls
 from obi_mcp.redact.objects import Looks, ObjectRedactor
 
@@ -143,6 +144,28 @@ def test_what_holds_no_secret_is_the_same_object() -> None:
 @pytest.mark.parametrize(("words", "expected"), ARGUMENTS)
 def test_argument_vectors_lose_their_secrets(words: tuple[str, ...], expected: tuple[str, ...]) -> None:
     assert REDACTOR.argv(words) == expected
+
+
+# What a caller sends is recorded: none of it may hold the word.
+SENT = [
+    "helm install obi obi --set config.otel_traces_export.headers.x-team=swordfish",
+    "helm install obi obi --set 'env[0].name=API_TOKEN,env[0].value=swordfish,x=y'",
+    """helm install obi obi --set-json 'config={"headers": {"x-team": "swordfish"}}'""",
+    "kubectl get pods -o json | jq --arg token swordfish .",
+    """kubectl patch cm obi -p '{"data": {"a.yml": "x: &a swordfish\\nheaders: {x: *a}"}}'""",
+    """kubectl patch cm obi --type=json --patch='[{"op": "add", "path": "/data/password", "value": "swordfish"}]'""",
+    """kubectl patch ds obi -p '[{"op":"add","path":"/spec/containers/0/env/0/value","value":"swordfish"}]'""",
+    """kubectl patch ds obi -p '[{"op":"add","path":"/metadata/annotations/x.headers/y","value":"swordfish"}]'""",
+]
+
+
+@pytest.mark.parametrize("line", SENT)
+def test_no_form_of_a_command_line_keeps_a_secret(line: str) -> None:
+    made = REDACTOR.command(line)
+    assert "swordfish" not in made and "[redacted]" in made
+    assert REDACTOR.command(made) == made
+    words = [[token.text for token in stage] for stage in lex(line)]
+    assert "swordfish" not in json.dumps(REDACTOR.value({"pipeline": words}))
 
 
 COMMANDS = [

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Callable, Sequence
 from enum import IntEnum
-from typing import Any
+from typing import Any, TypeGuard
 
 from obi_mcp.redact.flags import is_login
 from obi_mcp.redact.rules import RedactionRules
@@ -19,6 +19,10 @@ _SECRET_FIELDS = ("data", "stringData")
 _BETWEEN = "\0"
 # What may be a line of a key, and no digest.
 _KEY = re.compile(rb"[A-Za-z0-9+/=]{60}(?<![0-9a-f]{60})")
+# JSON as one word: a patch, or `--set-json a={…}`.
+_JSON_WORD = re.compile(r"(?P<flag>-{0,2}[\w.\-\[\]]{0,128}=)?(?=[\[{]\s*[\"{\[])")
+_LONGEST_JSON = 65_536
+_NAMING_FLAGS = ("--arg", "--argjson")
 # A string without these holds no name with a value: no mark between them, no flag, no quotes.
 _MAY_HOLD = re.compile(r"[=:\"'%]|(?:^|\s)-")
 
@@ -65,7 +69,9 @@ class ObjectRedactor:
         """An argument vector."""
         out: list[str] = []
         kind = ""
-        for word in words:
+        for index, word in enumerate(words):
+            if index > 1 and words[index - 2] in _NAMING_FLAGS:  # jq's --arg NAME VALUE
+                kind = self._rules.key_kind(words[index - 1])
             follows = bool(word) and bool(kind) and (kind != "login" or is_login(word))
             out.append(self._rules.marker if follows else self._string(self._assignment(word), looks=Looks.ALL))
             kind = self._rules.flag_kind(word) if word.startswith("-") and "=" not in word else ""
@@ -78,15 +84,26 @@ class ObjectRedactor:
             return word
         if self._rules.key_kind(name.lstrip("-")) == "map" and rest and rest != self._rules.marker:
             return f"{name}={self._rules.marker}"
-        parts = [self._masked_part(part) for part in _NEXT_NAME.split(word)]
-        return ",".join(parts)
+        parts = _NEXT_NAME.split(word)
+        named = [
+            name.removesuffix("name")
+            for name, _, value in (part.partition("=") for part in parts)
+            if name.endswith(".name") and self._rules.key_kind(value)
+        ]
+        return ",".join(self._masked_part(part, named) for part in parts)
 
-    def _masked_part(self, part: str) -> str:
+    def _masked_part(self, part: str, named: Sequence[str]) -> str:
+        """``named``: what stands before ``value`` where a name beside it is a secret's: ``env[0].``"""
         name, equals, value = part.partition("=")
-        secret = equals and value and self._rules.key_kind(name.lstrip("-"))
+        secret = equals and value and (self._key_kind(name.lstrip("-")) or name.removesuffix("value") in named)
         if not secret or _is_reference(value) or value == self._rules.marker:
             return part
         return f"{name}={self._rules.marker}"
+
+    def _key_kind(self, path: str) -> str:
+        """What is said of a value by its path, ``config.headers.x-team``: by its name, or by a map that it is in."""
+        *above, _ = path.split(".")
+        return self._rules.key_kind(path) or ("map" if any(self._rules.key_kind(one) == "map" for one in above) else "")
 
     def _mapping(self, mapping: dict[str, Any], looks: Looks) -> dict[str, Any]:
         key_kind = self._rules.key_kind
@@ -98,11 +115,16 @@ class ObjectRedactor:
                 changed[key] = new
         if "value" in mapping and self._names_secret(mapping):
             changed["value"] = self._mask(mapping["value"])
+        if "op" in mapping and "value" in mapping and self._patches_secret(mapping.get("path")):
+            changed["value"] = self._mask(mapping["value"])
         if isinstance(kind := mapping.get("kind"), str) and kind in self._rules.secret_kinds:
             changed |= {field: self._mask_all(mapping[field]) for field in _SECRET_FIELDS if mapping.get(field)}
         return {**mapping, **changed} if changed else mapping
 
     def _sequence(self, items: list[Any], looks: Looks) -> list[Any]:
+        if any(isinstance(item, str) and item.startswith("-") for item in items) and _are_words(items):
+            new: list[Any] = self.words(items)
+            return items if new == items else new
         new = [self.redact(item, looks=looks) for item in items]
         for index, item in enumerate(items[:-1]):
             if isinstance(item, str) and item.startswith("-") and isinstance(items[index + 1], str):
@@ -122,6 +144,11 @@ class ObjectRedactor:
     def _string(self, text: str, looks: Looks) -> str:
         if looks is Looks.NOT:
             return text
+        if (word := _JSON_WORD.match(text)) and len(text) <= _LONGEST_JSON and "\n" not in text:
+            return text[: word.end()] + self._json_word(text[word.end() :])
+        return self._plain_string(text, looks)
+
+    def _plain_string(self, text: str, looks: Looks) -> str:
         # A value of its own has no name beside it: only text with "name=value" or several lines can hold one.
         if "\n" in text:
             return self._text(text)
@@ -130,6 +157,15 @@ class ObjectRedactor:
         if _MAY_HOLD.search(text) and self._rules.words.search(text.lower()):
             return self._text(text)
         return text
+
+    def _json_word(self, text: str) -> str:
+        try:
+            value = json.loads(text)
+        except (ValueError, RecursionError):
+            return self._plain_string(text, Looks.ALL)
+        new = self.redact(value, looks=Looks.ALL)
+        separators = (", ", ": ") if '": ' in text else (",", ":")
+        return text if new is value else json.dumps(new, ensure_ascii=False, separators=separators)
 
     def _embedded(self, text: str) -> str:
         try:
@@ -167,6 +203,13 @@ class ObjectRedactor:
             return self._mask_all(value)
         return value if isinstance(value, str) and _is_reference(value) else self._rules.marker
 
+    def _patches_secret(self, path: Any) -> bool:
+        """Of a JSON patch's operation: whether its value is a secret, or of a variable whose name it does not say."""
+        if not isinstance(path, str):
+            return False
+        name = path.rpartition("/")[2]
+        return name == "value" or bool(self._key_kind(path.strip("/").replace("/", ".")))
+
     def _names_secret(self, mapping: dict[str, Any]) -> bool:
         return any(
             isinstance(mapping.get(name), str) and bool(self._rules.key_kind(mapping[name])) for name in _PAIR_NAMES
@@ -180,6 +223,10 @@ def _collect(value: dict[str, Any] | list[Any], into: list[str]) -> None:
             into.append(part)
         elif isinstance(part, (dict, list)):
             _collect(part, into)
+
+
+def _are_words(items: list[Any]) -> TypeGuard[list[str]]:
+    return all(isinstance(item, str) for item in items)
 
 
 def _same(old: Any, new: Any) -> bool:
