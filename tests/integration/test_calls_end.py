@@ -10,6 +10,7 @@ import sys
 import time
 import uuid
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import anyio
@@ -19,7 +20,8 @@ from tests.sandbox.sandbox import Sandbox
 
 pytestmark = [pytest.mark.integration, pytest.mark.anyio]
 
-LIMIT_S = 15.0
+LIMIT_S, CALL_S = 100.0, 300
+"""What a condition may take to come about, and what a call may: far more, so that it does not end by itself."""
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def endless(mark: str) -> str:
     """A command that waits for what never comes, with a filter behind it."""
     # The second label leaves the sandbox's impostor out, of which nothing may be waited for.
     selector = f"app.kubernetes.io/part-of=obi,app.kubernetes.io/instance=obi,mark!={mark}"
-    return f"wait --for=condition=Never pod -l '{selector}' -n observability --timeout=60s | grep {mark}"
+    return f"wait --for=condition=Never pod -l '{selector}' -n observability --timeout={CALL_S}s | grep {mark}"
 
 
 def processes(mark: str) -> list[str]:
@@ -72,7 +74,7 @@ async def test_a_call_that_times_out_leaves_no_process(serve: Serve, mark: str) 
 async def test_a_call_that_the_client_cancels_leaves_no_process(serve: Serve, mark: str) -> None:
     async with serve() as session:
         async with anyio.create_task_group() as group:
-            group.start_soon(session.kubectl, endless(mark))
+            group.start_soon(partial(session.kubectl, endless(mark), timeout_s=CALL_S))
             await until(lambda: len(processes(mark)) >= 2, "the start of the call")
             group.cancel_scope.cancel()
         await until(lambda: processes(mark) == [], "the end of the call's processes")
@@ -84,7 +86,7 @@ async def test_a_call_that_the_client_cancels_leaves_no_process(serve: Serve, ma
 
 async def test_a_client_that_leaves_ends_the_server_and_its_processes(serve: Serve, mark: str) -> None:
     async with serve() as session, anyio.create_task_group() as group:
-        group.start_soon(session.kubectl, endless(mark))
+        group.start_soon(partial(session.kubectl, endless(mark), timeout_s=CALL_S))
         await until(lambda: len(processes(mark)) >= 2, "the start of the call")
         group.cancel_scope.cancel()
     await until(lambda: processes(mark) == [], "the end of the call's processes")
@@ -116,6 +118,7 @@ def _start(sandbox: Sandbox, programs_bin: Path, tmp_path: Path) -> subprocess.P
         "OBI_MCP_PROGRAMS__KUBECONFIG": str(sandbox.kubeconfig),
         "OBI_MCP_PROGRAMS__PATH": json.dumps([str(programs_bin)]),
         "OBI_MCP_AUDIT__FILE": str(tmp_path / "audit.ndjson"),
+        "OBI_MCP_LIMITS__TIMEOUT_S": str(CALL_S),
     }
     return subprocess.Popen(
         [sys.executable, "-m", "obi_mcp", "serve"],
