@@ -86,6 +86,14 @@ def test_with_the_flags_of_the_issue_alone_docker_adds_shared_memory_and_nothing
     assert set(json.loads(done.stdout)["writable"]) == {"/tmp", "/dev/shm", QUEUES}
 
 
+def test_without_a_place_to_write_the_flag_that_gives_one_is_named(daemon: DockerDaemon, built: Built) -> None:
+    flags = [flag for flag in HARDENED if not flag.startswith("--tmpfs=")]
+    words = ("call", "obi_kubectl", "--arg", "command=kubectl version --client")
+    done = daemon.docker("run", "--rm", "--network=none", *flags, built.reference, *words, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "/tmp: Read-only file system" in done.stderr and "--tmpfs=/tmp" in done.stderr
+
+
 def test_only_the_listed_programs_can_be_run(seen: dict[str, Any]) -> None:
     expected = STARTED_BY_SERVER | {"/usr/local/bin/obi-mcp"}
     assert set(seen["runnable"]) - LOADERS - MADE_BY_DOCKER == expected

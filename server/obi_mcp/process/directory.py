@@ -37,7 +37,8 @@ class PrivateDirectory:
                 (root / folder).mkdir(mode=0o700)
             return cls(root)
         raise ConfigError(
-            f"no place for the private directory ({'; '.join(tried)})", "mount a tmpfs at /tmp, or set TMPDIR"
+            f"no place for the private directory ({'; '.join(tried)})",
+            "mount a tmpfs at /tmp (docker run --tmpfs=/tmp), or set TMPDIR",
         )
 
     def path(self, folder: str) -> str:
@@ -84,6 +85,6 @@ class PrivateDirectory:
 def _places(environ: Mapping[str, str]) -> list[str]:
     """Where to try, best first: a tmpfs of the user's own, the shared one, then where temporary files go."""
     runtime = environ.get("XDG_RUNTIME_DIR", "")
-    candidates = [runtime, "/dev/shm", environ.get("TMPDIR", ""), "/tmp", tempfile.gettempdir()]
+    candidates = [runtime, "/dev/shm", environ.get("TMPDIR", ""), "/tmp", "/var/tmp"]
     fitting = [place for place in candidates if place.startswith("/") and len(place) + 40 < _MAX_SOCKET_PATH]
-    return [place for place in dict.fromkeys(fitting) if os.path.isdir(place) and os.access(place, os.W_OK | os.X_OK)]
+    return list(dict.fromkeys(fitting))
