@@ -192,7 +192,7 @@ def _write(text: str, owner: int) -> Callable[[Path], None]:
 PLUGIN = {"exec": {"apiVersion": "client.authentication.k8s.io/v1", "command": "aws", "interactiveMode": "Never"}}
 BAD: list[tuple[str, Callable[[Path], object], int, str, str]] = [
     # what, how the file is made, the exit code, what is said, the way out
-    ("another's", _write(_config(), 0), 2, "belongs to user 0 with mode 0600, and user 65532", "--user $(id -u)"),
+    ("another's", _write(_config(), 0), 2, "belongs to user 0 with mode 0600, and user 65532", "--user 0:0"),
     ("not there, so docker makes a directory", lambda file: None, 2, "/kube/config is a directory", "docker makes a"),
     ("the host's loopback", _write(_config(), 65532), 4, "127.0.0.1:1", "--network=host"),
     ("a plugin", _write(_config(user=PLUGIN), 65532), 2, "the program aws, which is not there", "kubectl create token"),
