@@ -103,7 +103,8 @@ def _state(record: Record | None) -> str:
     if record is None:
         return "absent"
     if lives(record.keeper):
-        return record.phase
+        # Between its end and its keeper's next look it is about to be started again, or given up.
+        return record.phase if record.phase != "running" or lives(record.agent) else "waiting"
     if lives(record.agent):
         return "unkept"
     return record.phase if record.phase in ("failed", "stopped") else "lost"

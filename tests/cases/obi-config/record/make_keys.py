@@ -87,10 +87,14 @@ def names_in(path: str) -> set[str]:
     return set(Path(path).read_text("utf-8").split()) - {"FOO"}
 
 
+_NONE = "-"
+"""What Go's tags say of a field that no variable sets."""
+
+
 def variables_of(path: str) -> set[str]:
     """The variables that a dump names, those of fields without a key of their own among them."""
     lines = Path(path).read_text("utf-8").splitlines()
-    return {json.loads(line)["Env"].split(",")[0] for line in lines} - {""}
+    return {json.loads(line)["Env"].split(",")[0] for line in lines} - {"", _NONE}
 
 
 def schema_paths(schema: dict[str, Any]) -> dict[str, dict[str, Any]]:
@@ -155,6 +159,8 @@ def main(arguments: list[str]) -> None:
     variables: dict[str, dict[str, Any]] = {}
 
     def variable(name: str, key: str, where: str) -> None:
+        if name == _NONE:
+            return
         entry = variables.setdefault(name, {"key": key, "in": []})
         if where not in entry["in"]:
             entry["in"].append(where)
