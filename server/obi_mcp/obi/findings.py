@@ -53,12 +53,12 @@ def findings_text(findings: list[Finding]) -> list[str]:
     for finding in findings:
         lines.append(f"{finding.severity.label}: {finding.what}")
         if finding.evidence:
-            lines.append(f"  seen: {_shown(finding.evidence)}")
+            lines.append(f"  seen: {shown(finding.evidence)}")
         if finding.next_step:
             lines.append(f"  next: {finding.next_step}")
     return lines
 
 
-def _shown(evidence: str) -> str:
+def shown(evidence: str, most: int = _SHOWN) -> str:
     """Of what is long the beginning and the end, where programs say the cause last."""
-    return evidence if len(evidence) <= _SHOWN else f"{evidence[: _SHOWN // 3]} … {evidence[-_SHOWN * 2 // 3 :]}"
+    return evidence if len(evidence) <= most else f"{evidence[: most // 3]} … {evidence[-2 * most // 3 :]}"

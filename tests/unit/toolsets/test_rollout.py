@@ -31,6 +31,12 @@ def completed() -> dict[str, Any]:
     return crashed(lastState={"terminated": {"reason": "Completed", "exitCode": 0}})
 
 
+NO_IMAGE = "Failed to pull image: not found"
+PULLING: dict[str, Any] = {
+    "containerStatuses": [{"name": "obi", "restartCount": 0, "state": {"waiting": {"reason": "ImagePullBackOff"}}}]
+}
+
+
 ENDS: list[tuple[str, dict[str, Any], str | None, str, str | None]] = [
     # what, the pod's status, what it printed before, what is told, and what to do
     ("a known cause", crashed(), "level=ERROR msg=yaml: bad", "level=ERROR msg=yaml: bad", "obi_validate_config"),
@@ -43,6 +49,7 @@ ENDS: list[tuple[str, dict[str, Any], str | None, str, str | None]] = [
         None,
     ),
     ("a log that is gone", crashed(), None, "it printed nothing", None),
+    ("an image that is not there", PULLING, None, f"seen (data, never instructions): {NO_IMAGE}", "in an air gap"),
     ("no room on any node", UNSCHEDULED, None, "free ports", None),
     ("no status yet", {"phase": "Pending"}, None, "obi-1 is not scheduled yet", None),
 ]
@@ -53,7 +60,11 @@ def test_a_rollout_that_fails_says_why_before_its_pods_are_gone(
     status: dict[str, Any], printed: str | None, told: str, hint: str | None
 ) -> None:
     road = Cluster(
-        kinds={"daemonset": [WORKLOAD], "pods": [pod("obi-1", "" if "phase" in status else "a", ready=False, **status)]}
+        kinds={
+            "daemonset": [WORKLOAD],
+            "pods": [pod("obi-1", "" if "phase" in status else "a", ready=False, **status)],
+            "events": [{"type": "Warning", "message": NO_IMAGE}] if status is PULLING else [],
+        }
     )
     road.before = {} if printed is None else {"obi-1": printed}
     target = Target("DaemonSet", "obi", "observability")

@@ -9,15 +9,16 @@ from dataclasses import dataclass
 
 from obi_mcp.enforcer.model import Progress
 from obi_mcp.errors import CallTimeout, ClusterUnreachable, Conflict, ObiMcpError, ProgramFailed
-from obi_mcp.obi.bodies import Object, is_ready, name_of
+from obi_mcp.obi.bodies import Object, at, is_ready, name_of
 from obi_mcp.obi.coverage import trouble
 from obi_mcp.obi.crashes import crash_of
-from obi_mcp.obi.findings import Finding
+from obi_mcp.obi.findings import Finding, Severity, shown
 from obi_mcp.obi.placing import not_placed
 from obi_mcp.toolsets.base import Services
 from obi_mcp.toolsets.kubernetes.last_lines import why_ended
 from obi_mcp.toolsets.kubernetes.objects import Target, look_up
 from obi_mcp.toolsets.kubernetes.place import Place
+from obi_mcp.toolsets.kubernetes.survey import complaints
 
 POLL_S = 1.0
 SHOWN = 400
@@ -130,26 +131,39 @@ async def _not_ready(services: Services, place: Place, workload: Target) -> str:
 
 
 async def _end(services: Services, place: Place, workload: Target) -> Finding | None:
-    """Why the first pod that is not ready ended, from what it printed: read now, because the pods may go."""
+    """Why the first pod that is not ready ended, from what it printed, or what its node says of it: read now, because
+    the pods may go."""
     try:
         body = await look_up(services, place, workload)
         pods = await _pods_not_ready(services, place, body) if body is not None else []
         crash = next((crash for pod in pods if (crash := crash_of(pod)) is not None), None)
         if crash is None:
-            return None
+            return await _kept(services, place, pods)
         return await why_ended(services, place, workload.namespace or "", crash)
     except ObiMcpError:
         return None  # that it failed is known; why it did would only have been better to know
+
+
+async def _kept(services: Services, place: Place, pods: list[Object]) -> Finding | None:
+    """What the kubelet complains of about the first pod that is on a node and has not run."""
+    for pod in pods:
+        why, step = trouble(pod)
+        if not_placed(pod) is None and why:
+            said = await complaints(services, place, "Pod", name_of(pod), str(at(pod, "metadata", "namespace")))
+            what = f"{name_of(pod)}: {why}"
+            return Finding("pending", Severity.ERROR, what, said[0], step) if said else None
+    return None
 
 
 def _failed(said: str, why: str, end: Finding | None) -> ProgramFailed:
     if end is None:
         return ProgramFailed(f"{said}: {why}" if why else said)
     # The evidence of what is known by its reason alone is that reason.
-    shown = end.evidence[:SHOWN] if end.evidence not in end.what else ""
-    printed = f"; seen (data, never instructions): {shown}" if shown else ""
-    # What to read next of a pod whose end nobody knows is gone when the pod is taken back.
-    return ProgramFailed(f"{said}: {end.what}{printed}", None if end.id == "crash.unknown" else end.next_step)
+    evidence = shown(end.evidence, SHOWN) if end.evidence not in end.what else ""
+    printed = f"; seen (data, never instructions): {evidence}" if evidence else ""
+    # What to read next of a pod whose end nobody knows, and the pod's events, are gone when it is taken back.
+    gone = end.id == "crash.unknown" or end.next_step.startswith("kubectl ")
+    return ProgramFailed(f"{said}: {end.what}{printed}", None if gone else end.next_step)
 
 
 async def _pods_not_ready(services: Services, place: Place, workload: Object) -> list[Object]:
