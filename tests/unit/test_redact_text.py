@@ -244,6 +244,7 @@ MEANT = [
     ("env:\n- &e {name: API_TOKEN, value: abcd}\n- *e\n", 'value: "[redacted]"'),
     ("&a a: &b [*b, abcd]\nheaders: *b\n", '"[redacted]"'),
     ("ports: &p [80, 443]\nmore: *p\n", "ports: &p [80, 443]\nmore: *p\n"),
+    ("token: false\nheaders:\n  a: $(B)\n  b: null\n? x\n: y\n", "token: false\nheaders:\n  a: $(B)\n  b: null\n? x"),
     ("see *this* and *that\n", "see *this* and *that\n"),
     ("x: *nobody\nq: [\n", "x: *nobody\nq: [\n"),
 ]

@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from obi_mcp.redact.rules import KeyKind, RedactionRules
+from obi_mcp.redact.values import NOTHING, REFERENCE
 
 _MAX_CHARACTERS = 262_144
 _MAX_DEPTH = 40
 _MEANT = re.compile(
-    r"(?m)(?<![^\s\[{,])\*[\w-]"  # *alias
+    r"(?m)(?<![^\s\[{,])\*[\w-]{1,128}(?=[\s,\]}]|$)"  # *alias, and no pattern of files
     r"|^[ \t-]*\?[ \t]"  # ? explicit key
     r"|\"(?:[^\"\n\\]|\\.){0,64}\\[xuU](?:[^\"\n\\]|\\.){0,64}\"[ \t]*:"  # "escap\x65d":
 )
@@ -91,8 +92,13 @@ def _secret(top: _Node, rules: RedactionRules) -> Iterator[tuple[int, int]]:
             waiting += _values(node.inner[::2], node.inner[1::2], kind, rules)
         elif node.scalar is None:
             waiting += [(item, kind) for item in node.inner]
-        elif kind and node.scalar not in ("", rules.marker):
+        elif kind and not _says_nothing(node.scalar, rules):
             yield node.start, node.end
+
+
+def _says_nothing(scalar: str, rules: RedactionRules) -> bool:
+    """Whether it is no secret wherever it stands: ``automountServiceAccountToken: false``, ``$(TOKEN)``."""
+    return scalar in ("", rules.marker) or bool(NOTHING.fullmatch(scalar) or REFERENCE.fullmatch(scalar))
 
 
 def _values(

@@ -22,7 +22,7 @@ _LAST = re.compile(r"[ \t\r]*\\*[\"'\])}]?[ \t\r]*$")
 _LIST = re.compile(r"[^\s\"'\\]+")
 _FLOW = re.compile(r"[^,{}\[\]\"'\\\n]+")
 _REST = re.compile(r"[^\"'\\\]\r\n]+")
-_REFERENCE = re.compile(r"\$\([\w.\-]+\)|\$\{[\w.\-]+\}|\$[A-Za-z_]\w*(?![\w{(])")
+REFERENCE = re.compile(r"\$\([\w.\-]+\)|\$\{[\w.\-]+\}|\$[A-Za-z_]\w*(?![\w{(])")
 _NEAR = 1_024
 _CLOSERS = {"[": "]", "{": "}"}
 # Of these the value is one word; of any other scheme, all that follows.
@@ -61,7 +61,7 @@ class Values:
             return at, "", below if leading and ":" in sep else None
         if ":" in sep and BLOCK.match(line, at):
             return at, "", Opened("block", 0)
-        if NOTHING.match(line, at) or _REFERENCE.match(line, at) or line.startswith(self._rules.marker, at):
+        if NOTHING.match(line, at) or REFERENCE.match(line, at) or line.startswith(self._rules.marker, at):
             return at, "", None
         if quote := QUOTE.match(line, at):
             return self.quoted(line, at, quote[0])
@@ -76,7 +76,7 @@ class Values:
         if end < 0:
             return len(line), quote + self._rules.marker, Opened("scalar", 0)
         inner = line[start:end]
-        if not inner or inner == self._rules.marker or _REFERENCE.fullmatch(inner):
+        if not inner or inner == self._rules.marker or REFERENCE.fullmatch(inner):
             return at, "", None
         return end + len(quote), quote + self._rules.marker + quote, None
 
