@@ -118,10 +118,10 @@ def test_obi_runs_in_a_container_shows_real_flows_and_leaves_nothing(place: Grou
 
         place.request(40)
         await asyncio.to_thread(wait_until, lambda: f'dst_address="{PEER}"' in place.metrics(), "flows in the metrics")
-        flows = await call("logs", kind="flow", text=PEER, tail=5)
+        flows = await call("logs", kind="flow", grep=PEER, tail=5)
         assert flows.structured["records"] and flows.structured["untrusted"] is True
         assert all(INSIDE in record["text"] and PEER in record["text"] for record in flows.structured["records"])
-        said = await call("logs", level="INFO", text="Flows agent successfully started")
+        said = await call("logs", level="INFO", grep="Flows agent successfully started")
         (record,) = said.structured["records"]
         assert (record["level"], record["component"]) == ("INFO", "agent.Flows")
 

@@ -95,7 +95,6 @@ class Keeper:
         self._stop_at: float | None = None
         self._asked: list[socket.socket] = []
         self._failures = 0
-        now = time.time()
         self._record = Record(
             phase="starting",
             binary=wanted.binary,
@@ -104,8 +103,7 @@ class Keeper:
             environment=wanted.environment,
             keeper=proof_of(os.getpid()),
             agent=proof_of(0),
-            started_at=now,
-            first_started_at=now,
+            started_at=time.time(),
         )
         write_record(wanted.directory, self._record)
 

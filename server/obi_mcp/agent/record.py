@@ -49,7 +49,6 @@ class Record:
     keeper: ProcessProof
     agent: ProcessProof
     started_at: float
-    first_started_at: float
     restarts: int = 0
     exits: tuple[Exit, ...] = ()
     next_start: float = 0.0

@@ -12,8 +12,9 @@ from obi_mcp.config import Settings
 from obi_mcp.containers.address import engine_address
 from obi_mcp.containers.model import DEFAULT_MEMORY_BYTES
 from obi_mcp.errors import ConfigError
+from obi_mcp.obi.log_lines import LEVELS
 from obi_mcp.policy.model import Access
-from obi_mcp.toolsets.base import Schema, Services, ToolCall, ToolResult, Toolset, ToolSpec
+from obi_mcp.toolsets.base import SHARED, Schema, Services, ToolCall, ToolResult, Toolset, ToolSpec
 
 MAX_CONFIG = 262_144
 MAX_LINES = 1_000
@@ -114,9 +115,9 @@ def _logs() -> ToolSpec:
             {
                 "name": {**_NAME, "description": "Default: the only one."},
                 "tail": {"type": "integer", "minimum": 1, "maximum": MAX_LINES, "default": 50},
-                "level": {"type": "string", "enum": ["DEBUG", "INFO", "WARN", "ERROR"], "description": "And worse."},
+                "level": {"type": "string", "enum": list(LEVELS), "description": SHARED["level"]},
                 "kind": {"type": "string", "enum": ["log", "flow", "span", "other"]},
-                "text": {**_TEXT, "description": "Literal."},
+                "grep": {**_TEXT, "description": SHARED["grep"]},
                 "since": {**_TEXT, "description": "90s, 15m, 2h, or a time."},
             }
         ),

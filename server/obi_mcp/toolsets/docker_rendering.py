@@ -153,7 +153,7 @@ def logs(container: Container, records: list[LogRecord], more: bool) -> ToolResu
     if len(rows) > _SHOWN_RECORDS:
         lines.append(f"… {len(rows) - _SHOWN_RECORDS} before these, in structuredContent.records")
     if more:
-        lines.append("older ones fit, too: raise tail, or narrow by since, level, kind or text")
+        lines.append("older ones fit, too: raise tail, or narrow by since, level, kind or grep")
     return ToolResult(structured, "\n".join(lines), payload="\n".join(texts))
 
 

@@ -98,7 +98,7 @@ async def logs(services: Services, call: ToolCall) -> ToolResult:
     engine, effects, given = Engine(services.settings), services.effects, call.arguments
     since = parse_since(given["since"]) if "since" in given else None
     tail = given.get("tail", 50)
-    searches = any(name in given for name in ("level", "kind", "text"))
+    searches = any(name in given for name in ("level", "kind", "grep"))
 
     async def perform(approved: ApprovedEffect[ContainerRead]) -> ToolResult:
         lines = await engine.log(
@@ -191,4 +191,4 @@ def _fits(record: LogRecord, given: Any) -> bool:
         return False
     if "level" in given and (record.kind != "log" or severity(record.level) < severity(given["level"])):
         return False
-    return "text" not in given or given["text"] in record.text
+    return "grep" not in given or given["grep"] in record.text
