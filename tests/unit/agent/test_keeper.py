@@ -255,7 +255,7 @@ def test_a_record_that_cannot_be_read_says_nothing(tmp_path: Path) -> None:
         (tmp_path / "agent.json").write_text(text)
         assert read_record(tmp_path) is None
     nothing = ProcessProof()
-    record = Record("running", "/obi", "/c", "d", {"A": "b"}, nothing, proof_of(os.getpid()), 1.0, 1.0)
+    record = Record("running", "/obi", "/c", "d", {"A": "b"}, nothing, proof_of(os.getpid()), 1.0)
     write_record(tmp_path, record)
     assert read_record(tmp_path) == record
     assert lives(record.agent)
