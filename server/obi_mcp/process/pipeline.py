@@ -18,6 +18,7 @@ from obi_mcp.process.obstacle import find_obstacle
 from obi_mcp.process.pipes import PipeReader, PipeWriter
 from obi_mcp.process.sandbox import FILTER_CPU_S, FILTER_MEMORY_BYTES
 from obi_mcp.process.stages import Crew, Stage, Stages
+from obi_mcp.process.starts import Turn
 from obi_mcp.process.treatment import Treatment, treatment_for
 
 HEADS_AT_ONCE = 4
@@ -56,6 +57,7 @@ class Pipeline:
         self._stages = Stages(crew, approved, temporary)
         self._tasks: list[asyncio.Task[None]] = []
         self._treatment: Treatment | None = None
+        self._turn: Turn | None = None
         self._dropped = 0
         self._received = 0
         self._fed = False
@@ -90,6 +92,7 @@ class Pipeline:
 
     async def leave(self) -> None:
         """Ends what still runs and closes everything; afterwards nothing of it is left. Waits even when cancelled."""
+        self._end_turn()
         for task in self._tasks:
             task.cancel()
         started = self._stages.children
@@ -117,14 +120,10 @@ class Pipeline:
         errors = self._task(self._read_errors(stages.errors))
         flows: list[asyncio.Task[None]] = []
         waiting = deque(self._approved.heads if source is None else ())
-        begun: deque[tuple[Stage, PipeReader]] = deque()
         if waiting:
-            async with self._crew.starts.turn() as started:
-                begun.append(stages.start_head(waiting.popleft(), context))
-                started.append(begun[0][1])
-                sink = self._start_filters(flows)
-        else:
-            sink = self._start_filters(flows)
+            self._turn = await self._crew.starts.turn()
+        begun = deque([stages.start_head(waiting.popleft(), context)] if waiting else ())
+        sink = self._start_filters(flows)
         if source is not None:
             stages.no_more()
             flows.append(self._task(self._feed_source(source, sink)))
@@ -239,8 +238,15 @@ class Pipeline:
 
     async def _chunks(self, reader: PipeReader) -> AsyncIterator[bytes]:
         while chunk := await reader.read():
+            self._end_turn()
             self._received += len(chunk)
             yield chunk
+
+    def _end_turn(self) -> None:
+        """The first head has started: the next program may."""
+        if self._turn is not None:
+            self._turn.end()
+            self._turn = None
 
     async def _drain(self, reader: PipeReader) -> None:
         """The last filter's output, redacted once more, into the budget."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import fcntl
 import os
-from contextlib import suppress
 
 CHUNK_BYTES = 65_536
 _PIPE_BYTES = 262_144
@@ -38,12 +37,6 @@ class PipeReader:
             except BlockingIOError:
                 await self._readable()
         return b""
-
-    async def ready(self, timeout_s: float) -> None:
-        """Returns when there is something to read, or the end of it, or after so long."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(timeout_s):
-                await self._readable()
 
     def close(self) -> None:
         """Closes it; whoever still writes to it gets SIGPIPE."""

@@ -9,14 +9,26 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-
-from obi_mcp.process.pipes import PipeReader
 
 START_S = 0.2
 """After so long without a word a program waits for somebody else, and the next may start."""
 _LEAST = 2
+
+
+class Turn:
+    """Somebody's turn to start a program."""
+
+    def __init__(self, turns: asyncio.Semaphore, most_s: float) -> None:
+        self._turns = turns
+        self._timer = asyncio.get_running_loop().call_later(most_s, self.end)
+        self._over = False
+
+    def end(self) -> None:
+        """It is the next one's, if it was not yet."""
+        if not self._over:
+            self._over = True
+            self._timer.cancel()
+            self._turns.release()
 
 
 class Starts:
@@ -27,12 +39,8 @@ class Starts:
         self._start_s = start_s
         self._turns = asyncio.Semaphore(max(_LEAST, len(os.sched_getaffinity(0))) if most is None else most)
 
-    @asynccontextmanager
-    async def turn(self) -> AsyncIterator[list[PipeReader]]:
-        """Waits for a turn to start a program. It is over when the program whose output is put into the list has
-        printed something, has ended, or has been silent for ``start_s``."""
-        async with self._turns:
-            started: list[PipeReader] = []
-            yield started
-            for reader in started:
-                await reader.ready(self._start_s)
+    async def turn(self) -> Turn:
+        """Waits for a turn. It lasts until it is ended, which is due when the program has printed something or has
+        ended, and ``start_s`` at most."""
+        await self._turns.acquire()
+        return Turn(self._turns, self._start_s)

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import os
 
 import pytest
 
-from obi_mcp.process.pipes import PipeReader
 from obi_mcp.process.starts import Starts
 
 LONG_S = 60.0
@@ -19,49 +17,31 @@ async def _settle() -> None:
         await asyncio.sleep(0)
 
 
-@pytest.mark.parametrize("says", [b"something", b""], ids=["prints", "ends"])
-def test_the_next_starts_when_the_program_has_printed_something_or_ended(says: bytes) -> None:
+@pytest.mark.parametrize("most", [1, 3])
+def test_so_many_start_at_once_and_the_next_when_one_has_started(most: int) -> None:
     async def run() -> None:
-        starts = Starts(1, LONG_S)
-        begun: list[str] = []
-        reading, writing = os.pipe()
-
-        async def start(name: str, reader: PipeReader | None) -> None:
-            async with starts.turn() as started:
-                begun.append(name)
-                started.extend([reader] if reader else [])
-
-        first = asyncio.create_task(start("first", PipeReader(reading)))
-        second = asyncio.create_task(start("second", None))
+        starts = Starts(most, LONG_S)
+        asked = [asyncio.create_task(starts.turn()) for _ in range(most + 3)]
         await _settle()
-        assert begun == ["first"]
-        os.write(writing, says)
-        if not says:
-            os.close(writing)
-        await asyncio.gather(first, second)
-        assert begun == ["first", "second"]
+        assert [task.done() for task in asked] == [True] * most + [False] * 3
+        asked[0].result().end()
+        asked[0].result().end()  # once is all that counts
+        await _settle()
+        assert [task.done() for task in asked] == [True] * (most + 1) + [False] * 2
+        asked[-2].cancel()  # who no longer waits is passed over
+        asked[most].result().end()
+        await _settle()
+        assert asked[-1].done()
+        asked[-1].result().end()
 
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("how", ["silent", "failed", "cancelled"])
-def test_a_turn_is_not_kept(how: str) -> None:
+def test_a_turn_of_somebody_who_says_nothing_ends_by_itself() -> None:
     async def run() -> None:
-        starts = Starts(1, 0.001 if how == "silent" else LONG_S)
-        reading, _ = os.pipe()
-
-        async def start() -> None:
-            async with starts.turn() as started:
-                if how == "failed":
-                    raise OSError
-                started.append(PipeReader(reading))
-
-        first = asyncio.create_task(start())
-        await _settle()
-        if how == "cancelled":
-            first.cancel()
-        await asyncio.gather(first, return_exceptions=True)
-        async with asyncio.timeout(LONG_S), starts.turn():
-            pass
+        starts = Starts(1, 0.001)
+        for _ in range(3):
+            async with asyncio.timeout(LONG_S):
+                await starts.turn()
 
     asyncio.run(run())
