@@ -243,7 +243,10 @@ def test_every_outcome_has_its_line() -> None:
     async def fail(approved: ApprovedEffect[Any]) -> str:
         raise ProgramFailed("password=hunter2secret is wrong", "use another")
 
+    hanging = asyncio.Event()
+
     async def hang(approved: ApprovedEffect[Any]) -> str:
+        hanging.set()
         await asyncio.Event().wait()
         return ""
 
@@ -260,8 +263,12 @@ def test_every_outcome_has_its_line() -> None:
         assert failed.value.audited
         with pytest.raises(CallTimeout):
             await made.run(START, replace(asked, timeout_s=0.01), hang)
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(made.run(START, asked, hang), 0.01)
+        running = asyncio.ensure_future(made.run(START, asked, hang))
+        hanging.clear()
+        await hanging.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
 
     asyncio.run(scenario())
     assert [approved.effect for approved in done] == [START]
