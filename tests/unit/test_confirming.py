@@ -152,7 +152,7 @@ def test_a_client_that_fails_to_ask_confirms_nothing() -> None:
 
 def test_nobody_is_waited_for_longer_than_the_operator_says() -> None:
     road, desk = Road(), Desk(None)
-    made = services(road, settings("always", limits=Limits(confirm_timeout_s=0.01)))
+    made = services(road, settings("always", limits=Limits(confirm_timeout_s=0.1)))
 
     async def use(client: Client) -> None:
         result = await client.call_tool("obi_kubectl", {"command": DELETE})
