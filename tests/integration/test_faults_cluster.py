@@ -100,7 +100,7 @@ FAULTS: list[tuple[Fault, dict[str, Any], dict[str, Any]]] = [
     ),
     (
         breaks("is silent"),
-        unreachable(r"^no answer from the API server of here within 4\.7 s$", "^check that it can be reached"),
+        unreachable(r"^no answer from the API server of here within [\d.]+ s$", "^check that it can be reached"),
         unreachable(
             "^no API server answered kubectl: .*(Client.Timeout exceeded while awaiting|context deadline exceeded)",
             STEP,
@@ -108,7 +108,7 @@ FAULTS: list[tuple[Fault, dict[str, Any], dict[str, Any]]] = [
     ),
     (
         breaks("hangs within the body"),
-        unreachable(r"^no answer from the API server of here within 4\.7 s$", "^check that it can be reached"),
+        unreachable(r"^no answer from the API server of here within [\d.]+ s$", "^check that it can be reached"),
         kubectl_says("Unexpected error when reading response body"),
     ),
     (
@@ -148,8 +148,11 @@ def test_an_api_server_that_fails_is_told_as_it_fails_and_the_next_call_is_none_
             waits = fault.how in SLOW or fault.status == 429
             double.fault = replace(fault, channel=channel, path="/pods")
             try:
+                expected, what = own if channel else theirs, f"{fault.how} {fault.status or ''}"
                 result = await call(LIST, **({"timeout_s": SHORT_S} if waits else {}))
-                fits(result.structured, own if channel else theirs, f"{fault.how} {fault.status or ''}")
+                if waits and result.structured.get("code") == "timeout":  # a busy machine had not come so far
+                    result = await call(LIST, timeout_s=4 * SHORT_S)
+                fits(result.structured, expected, what)
                 assert "observability/obi" not in result.structured.get("stdout", "")
             finally:
                 double.fault = None
