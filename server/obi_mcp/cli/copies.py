@@ -12,6 +12,7 @@ import signal
 import struct
 from collections import deque
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import BinaryIO
 
 Work = Callable[[int, bytes], bytes]
@@ -30,7 +31,7 @@ class Copies:
         self._most = len(os.sched_getaffinity(0)) if most is None else most
         self._copies: list[_Copy] = []
         self._given: deque[tuple[_Copy, int, bytes]] = deque()
-        self._next = 0
+        self._count = 0
 
     @property
     def idle(self) -> bool:
@@ -39,15 +40,15 @@ class Copies:
 
     def put(self, number: int, piece: bytes) -> Iterator[bytes]:
         """Takes a piece; gives the answers that are due before."""
-        if self._most < 2:
+        if 1 < self._most > len(self._copies):
+            self._grow()
+        if not self._copies:
             yield self._work(number, piece)
             return
-        if len(self._given) == self._most:
+        if len(self._given) == len(self._copies):
             yield self._answer()
-        if len(self._copies) < self._most:
-            self._copies.append(_Copy(self._work, self._copies))
-        copy = self._copies[self._next]
-        self._next = (self._next + 1) % self._most
+        copy = self._copies[self._count % len(self._copies)]
+        self._count += 1
         copy.give(number, piece)
         self._given.append((copy, number, piece))
 
@@ -61,6 +62,12 @@ class Copies:
         for copy in self._copies:
             copy.end()
 
+    def _grow(self) -> None:
+        try:
+            self._copies.append(_Copy(self._work, self._copies))
+        except OSError:  # the host has no process or descriptor left: it goes on with those that there are
+            self._most = len(self._copies)
+
     def _answer(self) -> bytes:
         copy, number, piece = self._given.popleft()
         answer = copy.take()
@@ -72,10 +79,13 @@ class _Copy:
     """A fork of this process, and the two pipes to it."""
 
     def __init__(self, work: Work, others: list[_Copy]) -> None:
-        reading, giving = os.pipe()
-        taking, answering = os.pipe()
-        gc.freeze()  # what was made so far is shared as long as nobody walks over it
-        self.pid = os.fork()
+        with ExitStack() as opened:
+            reading, giving, taking, answering = ends = (*os.pipe(), *os.pipe())
+            for end in ends:
+                opened.callback(os.close, end)
+            gc.freeze()  # what was made so far is shared as long as nobody walks over it
+            self.pid = os.fork()
+            opened.pop_all()
         if self.pid == 0:
             for fd in (giving, taking, *(fd for other in others for fd in other._descriptors())):
                 os.close(fd)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 
@@ -51,6 +52,29 @@ def test_what_a_copy_leaves_unanswered_is_done_here() -> None:
     assert [int(answer.split()[1]) for answer in answers] == list(range(7))
     # The copy that was ended would have had every other piece.
     assert [int(answer.split()[0]) == here for answer in answers] == [number in {2, 4, 6} for number in range(7)]
+
+
+@pytest.mark.parametrize("some", [0, 1, 2])
+def test_where_no_more_processes_are_to_be_had_fewer_do_it(some: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    fork, made = os.fork, list[int]()
+
+    def fork_some() -> int:
+        if len(made) == some:
+            raise OSError(errno.EAGAIN, "no more")
+        made.append(some)
+        return fork()
+
+    monkeypatch.setattr(os, "fork", fork_some)
+    before = len(os.listdir("/proc/self/fd"))
+    copies = Copies(work, 4)
+    try:
+        answers = [answer for number in range(9) for answer in copies.put(number, BIG)]
+        answers += copies.settle()
+    finally:
+        copies.close()
+    assert [int(answer.split(b" ", 2)[1]) for answer in answers] == list(range(9))
+    assert len({answer.split(b" ", 1)[0] for answer in answers}) == max(some, 1)
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_nothing_is_left_of_them() -> None:
