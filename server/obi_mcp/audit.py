@@ -79,8 +79,6 @@ class _Sink(Protocol):
 class AuditLog:
     """The log of one server. Opening it takes the lock on the file; a second server is refused.
 
-    Where the settings name no file, lines go to ``stderr``, and with None to nobody but ``recent``.
-
     Raises: AuditError when the file cannot be opened, is held by another, or is not as its head says.
     """
 
@@ -89,7 +87,7 @@ class AuditLog:
     ) -> None:
         self._redact = redact or (lambda text: text)
         file = settings.audit.file
-        self._sink: _Sink = _File(Path(file)) if file else _Stderr(stderr) if stderr else _Nowhere()
+        self._sink: _Sink = _File(Path(file)) if file else _Stderr(stderr or StderrWriter())
         self._head = self._sink.head
         self._broken: str | None = None
         self._recent: deque[str] = deque(maxlen=RECENT)
@@ -200,18 +198,6 @@ class _Stderr:
 
     def close(self) -> None:
         self._writer.flush()
-
-
-class _Nowhere:
-    """No lines: whoever made the calls sees their answers, and asked for no log."""
-
-    head = Head()
-
-    def append(self, line: bytes, head: Head, *, durable: bool) -> None:
-        return
-
-    def close(self) -> None:
-        return
 
 
 class _File:

@@ -14,10 +14,8 @@ from obi_mcp.cli.arguments import VerbParser, add_settings_flags, read_input, se
 from obi_mcp.cli.call_report import call_report, exit_code
 from obi_mcp.cli.reports import FORMATS, print_report
 from obi_mcp.config import Settings
-from obi_mcp.config_reader import Loaded
 from obi_mcp.errors import InvalidArgument
 from obi_mcp.log import StderrWriter, start_logging
-from obi_mcp.policy.model import Access
 from obi_mcp.toolsets.base import Person, Reply, Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.registry import callable_tools, listed_tools, switched_off
 from obi_mcp.toolsets.run import run_tool
@@ -49,15 +47,14 @@ def parser() -> VerbParser:
 def main(argv: Sequence[str]) -> int:
     """Calls the tool; prints its answer, and what went wrong on standard error."""
     args = parser().parse_args(argv)
-    loaded = settings_from(args)
-    settings = loaded.settings
+    settings = settings_from(args).settings
     spec = _find(args.tool, settings)
     arguments = _arguments(args, spec)
     stderr = StderrWriter()
     start_logging("warning" if settings.log_level == "info" else settings.log_level, stderr)
     from obi_mcp.cli.services import build_services
 
-    services = build_services(settings, stderr if _is_logged(loaded) else None)
+    services = build_services(settings, stderr)
     try:
         result = asyncio.run(_call(services, spec, args.tool, arguments))
     finally:
@@ -69,11 +66,6 @@ def main(argv: Sequence[str]) -> int:
     else:
         _print(result, args.output)
     return exit_code(result)
-
-
-def _is_logged(loaded: Loaded) -> bool:
-    """Whether audit lines go to standard error where no file is named: whoever reads sees the answer itself."""
-    return loaded.settings.access is not Access.READ_ONLY or "audit.file" in loaded.origins
 
 
 async def _call(services: Services, spec: ToolSpec, called: str, arguments: Mapping[str, Any]) -> ToolResult:

@@ -15,6 +15,7 @@ from obi_mcp.cli.findings_confinement import sandbox_findings
 from obi_mcp.cli.findings_local import local_findings
 from obi_mcp.config import Audit, Settings
 from obi_mcp.errors import ObiMcpError
+from obi_mcp.log import StderrWriter
 
 MARKS = {"ok": "ok      ", "note": "note    ", "problem": "PROBLEM "}
 
@@ -71,7 +72,8 @@ def _asked(settings: Settings) -> list[Finding]:
 
     async def ask() -> list[Finding]:
         # The operator looks, not a caller: the log of the calls may be another server's just now.
-        audit = AuditLog(replace(settings, audit=Audit()))
+        quiet = StderrWriter(os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC))
+        audit = AuditLog(replace(settings, audit=Audit()), stderr=quiet)
         enforcer = Enforcer(settings, Policy.load_compiled(settings), audit)
         try:
             asked = [finding async for finding in version_findings(enforcer, there)]

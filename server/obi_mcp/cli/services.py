@@ -20,9 +20,9 @@ from obi_mcp.toolsets.base import Services
 
 
 def build_services(
-    settings: Settings, stderr: StderrWriter | None, runner: Runner | None = None, capture: Capture | None = None
+    settings: Settings, stderr: StderrWriter, runner: Runner | None = None, capture: Capture | None = None
 ) -> Services:
-    """The policy, the audit log and the enforcer of these settings. Touches no cluster. ``stderr`` is the audit log's.
+    """The policy, the audit log and the enforcer of these settings. Touches no cluster.
 
     Raises: PolicyError, AuditError, ConfigError.
     """
