@@ -17,6 +17,7 @@ SPACE = "obi"
 SETTINGS = {"OBI_MCP_TOOLSETS": '["kubernetes"]', "OBI_MCP_SCOPE__CLUSTER_OBJECTS": '["obi", "obi-two"]'}
 DAEMONSET = f"/apis/apps/v1/namespaces/{SPACE}/daemonsets/obi-two"
 CONFIG_MAP = f"/api/v1/namespaces/{SPACE}/configmaps/obi-two"
+MARK = {"labels": {"team": "a"}, "annotations": {"field.cattle.io/publicEndpoints": "[]", "who": "me"}}
 
 
 @pytest.fixture
@@ -62,6 +63,12 @@ async def carried_out(session: Session, tool: str, plan: dict[str, Any], **more:
     return done
 
 
+def mark(sandbox: Sandbox, path: str) -> None:
+    """What people and controllers of others put beside an object."""
+    body = json.dumps({"metadata": MARK}).encode()
+    sandbox.api.request("PATCH", path, body, "application/merge-patch+json").require(f"mark {path}")
+
+
 async def test_from_nothing_to_running_to_changed_to_gone(
     session: Session, sandbox: Sandbox, own: dict[str, Any]
 ) -> None:
@@ -96,12 +103,12 @@ async def test_from_nothing_to_running_to_changed_to_gone(
     # a plan is refused when the cluster has changed since
     change = {"network": {"cache_active_timeout": "2s"}}
     plan = await planned(session, "obi_k8s_config", name="obi-two", namespace=SPACE, patch=change)
-    label = json.dumps({"metadata": {"labels": {"team": "a"}}}).encode()
-    sandbox.api.request("PATCH", CONFIG_MAP, label, "application/merge-patch+json").require("label it")
+    mark(sandbox, CONFIG_MAP)
+    mark(sandbox, DAEMONSET)
     late, text, failed = await ask(session, "obi_k8s_config", plan_id=plan["plan_id"])
     assert failed and late["code"] == "conflict" and "has changed since" in text
 
-    # and carried out when it has not
+    # and carried out when it has not, though others have marked what it is about
     plan = await planned(session, "obi_k8s_config", name="obi-two", namespace=SPACE, patch=change)
     await carried_out(session, "obi_k8s_config", plan)
     data = sandbox.api.get(CONFIG_MAP).require("read it")["data"]
@@ -113,6 +120,8 @@ async def test_from_nothing_to_running_to_changed_to_gone(
     assert failed and "cannot be pulled" in text and failure["taken_back"], text
     image = sandbox.api.get(DAEMONSET).require("read it")["spec"]["template"]["spec"]["containers"][0]["image"]
     assert image.endswith(":v0.11.0")
+    marked = sandbox.api.get(DAEMONSET).require("read it")["metadata"]
+    assert marked["annotations"].items() >= MARK["annotations"].items() and marked["labels"]["team"] == "a"
 
     # undeploy: only what carries the mark
     foreign = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "theirs"}, "data": {"a": "b"}}

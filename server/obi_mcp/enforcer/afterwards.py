@@ -62,7 +62,9 @@ async def as_judged(
         if live is None:
             continue
         stored = Document(document.index, live)
-        judged = case.policy.grounds.manifest.judge_stored(stored, scope=case.scope, batch=(*documents, stored))
+        judged = case.policy.grounds.manifest.judge_stored(
+            stored, scope=case.scope, batch=(*documents, stored), before=before
+        )
         if judged.violations:
             first = judged.violations[0]
             return Difference(f"{resource.kind} {document.name} would not pass: {first.path}: {first.reason}")

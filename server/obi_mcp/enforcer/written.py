@@ -203,7 +203,9 @@ async def judge_written(
         if before is None and (reason := await adopted(case, after, after.namespace)):
             at = Place(document=document.index, path="spec.selector")
             return Proved(failed(check, reason, "add a label to the selector that only this workload's pods have", at))
-        judgement = case.policy.grounds.manifest.judge_stored(after, scope=case.scope, batch=tuple(afters))
+        judgement = case.policy.grounds.manifest.judge_stored(
+            after, scope=case.scope, batch=tuple(afters), before=before
+        )
         judgement += judge_change(before, after, scope=case.scope, applied=document.body if applied else None)
         if refusal := refusal_of(check, judgement, document):
             return refusal
@@ -224,7 +226,9 @@ async def unmet(case: Case, need: Need) -> str | None:
     if not (await case.members.prove(body, entry.resource, None)).ours:
         return f"{need.kind} {need.name} is not OBI's"
     live = Document(need.document or 0, body)
-    judgement = case.policy.grounds.manifest.judge_stored(live, scope=case.scope, batch=(live,))
+    # By an annotation an account has rights in a cloud: whose pods get them is not settled by its having been there.
+    before = None if need.kind == "ServiceAccount" else body
+    judgement = case.policy.grounds.manifest.judge_stored(live, scope=case.scope, batch=(live,), before=before)
     if judgement.violations:
         first = judgement.violations[0]
         return f"{need.kind} {need.name} as it is would not pass: {first.path}: {first.reason}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from typing import Any
 
@@ -50,6 +51,36 @@ def test_what_the_api_server_makes_of_good_manifests_passes(name: str) -> None:
     assert documents
     for document in documents:
         assert manifest_policy().judge_stored(document, scope=SCOPE, batch=documents).violations == (), document.kind
+
+
+ANNOTATION = ["metadata", "annotations", "field.cattle.io/publicEndpoints"]
+LABEL = ["metadata", "labels", "kustomize.toolkit.fluxcd.io/name"]
+LONG = ["metadata", "annotations", f"example.com/{'x' * 63}abcdef"]
+STANDING: list[tuple[str, list[str], str, str | None, list[str]]] = [
+    # what, where, the value as it would be stored, the value before, what is found
+    ("an annotation that stays", ANNOTATION, "a", "a", []),
+    ("an annotation that is new", ANNOTATION, "a", None, ["manifest.unknown-path"]),
+    ("an annotation that changes", ANNOTATION, "b", "a", ["manifest.unknown-path"]),
+    ("a label that stays", LABEL, "a", "a", []),
+    ("a label that changes", LABEL, "b", "a", ["manifest.label"]),
+    ("a name that a path would cut", LONG, "a", "a", ["manifest.unknown-path"]),
+    ("what injects into pods", ["spec", "template", *ANNOTATION], "a", "a", ["manifest.unknown-path"]),
+    ("what selects pods", ["spec", "template", *LABEL], "a", "a", ["manifest.label"]),
+]
+
+
+@pytest.mark.parametrize(("at", "value", "was", "rules"), [case[1:] for case in STANDING], ids=[c[0] for c in STANDING])
+def test_what_somebody_else_put_beside_an_object_may_stay(
+    at: list[str | int], value: str, was: str | None, rules: list[str]
+) -> None:
+    documents = stored("complete")
+    body = dict(next(document.body for document in documents if document.kind == "DaemonSet"))
+    before, after = copy.deepcopy(body), copy.deepcopy(body)
+    put(after, at, value)
+    if was is not None:
+        put(before, at, was)
+    judgement = manifest_policy().judge_stored(Document(0, after), scope=SCOPE, batch=documents, before=before)
+    assert [violation.rule for violation in judgement.violations] == rules
 
 
 def test_what_the_api_server_writes_is_not_for_callers() -> None:

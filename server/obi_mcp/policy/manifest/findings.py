@@ -87,9 +87,13 @@ class Inspection:
     needs: list[Need] = field(default_factory=list)
     failures: int = 0
     """Violations so far, those beyond the limit too: whether a value passed shows in it."""
+    standing: frozenset[str] = frozenset()
+    """Paths of what was there before and is not this caller's: see ``standing_metadata``."""
 
     def violate(self, rule: str, reason: str, path: str, hint: str | None = None) -> None:
         """The object does not pass."""
+        if path in self.standing:
+            return
         self.failures += 1
         if len(self.violations) < MAX_VIOLATIONS:
             self.violations.append(self._found(rule, reason, path, hint))

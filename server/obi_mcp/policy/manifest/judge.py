@@ -10,6 +10,7 @@ from obi_mcp.policy.manifest.closed_schema import KindSchema, compile_kinds
 from obi_mcp.policy.manifest.environment import EnvironmentNames
 from obi_mcp.policy.manifest.findings import Inspection, Judgement, Mode
 from obi_mcp.policy.manifest.predicates import predicates
+from obi_mcp.policy.manifest.standing import standing_metadata
 from obi_mcp.policy.manifest.walk import walk
 from obi_mcp.policy.selector import matches_scope, scope_selectors
 
@@ -55,14 +56,17 @@ class ManifestPolicy:
         batch: Sequence[Document],
         namespace: str | None = None,
         mode: Mode = Mode.SUBMITTED,
+        standing: frozenset[str] = frozenset(),
     ) -> Judgement:
         """Whether a caller (or, with ``Mode.RENDERED``, a chart) may write this object.
 
         ``batch`` is everything that is written with it, itself included. ``namespace`` is the one that documents
         without a namespace go to: helm's ``--namespace``; for documents on standard input None, they name their own.
+        ``standing``: paths at which nothing is judged.
         """
         schema = self.kinds.get(document.kind)
         inspection = self.inspection(document, scope=scope, batch=batch, namespace=namespace, mode=mode)
+        inspection.standing = standing
         if schema is None:
             return self._no_such_kind(inspection)
         self._target(schema, inspection)
@@ -71,9 +75,13 @@ class ManifestPolicy:
             self._labels(inspection)
         return inspection.judgement()
 
-    def judge_stored(self, after: Document, *, scope: Scope, batch: Sequence[Document]) -> Judgement:
-        """The same for what a server-side dry run gives: defaults, status and the server's metadata may be there."""
-        return self.judge(after, scope=scope, batch=batch, mode=Mode.STORED)
+    def judge_stored(
+        self, after: Document, *, scope: Scope, batch: Sequence[Document], before: Mapping[str, Any] | None = None
+    ) -> Judgement:
+        """The same for what a server-side dry run gives: defaults, status and the server's metadata may be there, and
+        the object's own labels and annotations that it had ``before`` and keeps: somebody else put them there."""
+        standing = standing_metadata(before, after.body)
+        return self.judge(after, scope=scope, batch=batch, mode=Mode.STORED, standing=standing)
 
     def judge_target(self, document: Document, *, scope: Scope, namespace: str | None = None) -> Judgement:
         """Only whether the object is of a kind and at a place that may be written: for ``delete -f -``, whose documents

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     Check = Callable[[Any, Any, str, Inspection], None]
     """(value, argument, path, inspection): reports to the inspection."""
 
+LONGEST_KEY = 80
+"""A longer key is cut in a path."""
 _PREFIX_REST = 100
 
 
@@ -24,7 +26,7 @@ def walk(value: Any, node: Node, path: str, inspection: Inspection, predicates: 
 
 def below(path: str, key: str) -> str:
     """The path of a field: ``spec.replicas``; keys that are not plain words in brackets: ``data[obi.yml]``."""
-    key = key if len(key) <= 80 else key[:79] + "…"
+    key = key if len(key) <= LONGEST_KEY else key[: LONGEST_KEY - 1] + "…"
     plain = key.isascii() and key.isidentifier()
     if not plain:
         return f"{path}[{key}]"
