@@ -7,12 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
+from obi_mcp.obi.bodies import Object, name_of
 from obi_mcp.obi.findings import Finding, Severity
 from obi_mcp.obi.usage import quantity
-
-Object = Mapping[str, Any]
 
 _BYTES = frozenset({"memory", "requests.memory", "limits.memory"})
 _MEBI = 2.0**20
@@ -50,7 +48,7 @@ def quota_findings(quotas: Iterable[Object], wanted: Wanted) -> list[Finding]:
         for resource, most in sorted(hard.items()):
             used = str((status.get("used") or {}).get(resource, "0"))
             if said := _too_much(wanted, resource, str(most), used):
-                what = f"the quota {_name(quota)} {said}"
+                what = f"the quota {name_of(quota)} {said}"
                 found.append(Finding("quota", Severity.ERROR, what, f"{resource}: {used} of {most} used", _RAISE))
     return found
 
@@ -62,7 +60,7 @@ def limit_findings(ranges: Iterable[Object], wanted: Wanted) -> list[Finding]:
         for entry in (bounds.get("spec") or {}).get("limits") or ():
             if entry.get("type") in {"Container", "Pod"}:
                 for said in _out_of(entry, wanted):
-                    what = f"the limit range {_name(bounds)} {said}"
+                    what = f"the limit range {name_of(bounds)} {said}"
                     found.append(Finding("limit-range", Severity.ERROR, what, str(entry["type"]), _RAISE))
     return found
 
@@ -93,7 +91,3 @@ def _out_of(entry: Object, wanted: Wanted) -> Sequence[str]:
 
 def _shown(resource: str, value: float) -> str:
     return f"{value / _MEBI:g}Mi" if resource in _BYTES else f"{value:g}"
-
-
-def _name(thing: Object) -> str:
-    return str((thing.get("metadata") or {}).get("name", ""))
