@@ -34,9 +34,18 @@ class OwnConfig:
 
 
 async def config_of(services: Services, place: Place, workload: Object) -> OwnConfig:
-    """The config map that the workload mounts. Raises: NotFound, which says whether it mounts none or it is gone."""
+    """The configuration in the config map that the workload mounts. Raises: NotFound, also where it mounts none."""
+    own = await mounted_config(services, place, workload)
+    if own is None:
+        reason = "it mounts none: its configuration is in its variables"
+        raise NotFound("OBI's config map", str(workload["metadata"]["namespace"]), reason)
+    return own
+
+
+async def mounted_config(services: Services, place: Place, workload: Object) -> OwnConfig | None:
+    """The same; None where it mounts none. Raises: NotFound where it mounts one that is gone."""
     namespace = str(workload["metadata"]["namespace"])
-    missing = "it mounts none: its configuration is in its variables"
+    gone: str | None = None
     for volume in at(workload, "spec", "template", "spec", "volumes") or ():
         mounted = (volume.get("configMap") or {}).get("name")
         if not mounted:
@@ -44,12 +53,14 @@ async def config_of(services: Services, place: Place, workload: Object) -> OwnCo
         target = Target("ConfigMap", str(mounted), namespace)
         body = await look_up(services, place, target)
         if body is None:
-            missing = f"it mounts {mounted}, which is not there, or is not OBI's"
+            gone = f"it mounts {mounted}, which is not there, or is not OBI's"
             continue
         for key, text in (body.get("data") or {}).items():
             if key.endswith((".yml", ".yaml")):
                 return OwnConfig(target, key, str(text))
-    raise NotFound("OBI's config map", namespace, missing)
+    if gone is not None:
+        raise NotFound("OBI's config map", namespace, gone)
+    return None
 
 
 def _variables(workload: Object) -> Mapping[str, str] | None:

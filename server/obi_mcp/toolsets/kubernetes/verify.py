@@ -17,7 +17,7 @@ from obi_mcp.obi.symptoms import symptoms_in
 from obi_mcp.obi.usage import near_limits, quantity, usage_of
 from obi_mcp.toolsets.base import Services, ToolCall, ToolResult, ToolSpec
 from obi_mcp.toolsets.kubernetes.last_lines import TAIL, log_lines, why_ended
-from obi_mcp.toolsets.kubernetes.own_config import config_of
+from obi_mcp.toolsets.kubernetes.own_config import mounted_config
 from obi_mcp.toolsets.kubernetes.place import PLACE, Place
 from obi_mcp.toolsets.kubernetes.schema import arguments, result
 from obi_mcp.toolsets.kubernetes.survey import Cache, Survey, Workload, complaints, measured_pods, survey
@@ -219,11 +219,13 @@ async def _kept(services: Services, place: Place, workload: Workload, pod: Objec
 async def _config(services: Services, place: Place, workload: Workload) -> list[Finding]:
     """What is wrong with the configuration in its config map: OBI ignores a key that is misspelt, and says nothing."""
     try:
-        own = await config_of(services, place, workload.body)
+        own = await mounted_config(services, place, workload.body)
     except NotFound as missing:
-        return [] if "variables" in (missing.hint or "") else [_no_config(workload, missing)]
+        return [_no_config(workload, missing)]
     except ObiMcpError as error:
         return [Finding("config", Severity.INFO, f"the configuration of {workload.name} was not read", error.message)]
+    if own is None:
+        return []
     step = f"obi_k8s_config with name {workload.name} and namespace {workload.namespace} plans the change"
     severities = {"error": Severity.ERROR, "warning": Severity.WARNING}
     return [
