@@ -83,6 +83,13 @@ class Ran:
         return self.outcome.is_error or bool(self.outcome.structured.get("exit_code"))
 
     @property
+    def found_nothing(self) -> bool:
+        """grep's own answer: what a pod has printed last, which is another one each time, has no such line."""
+        of_a_log = self.line.command.startswith("kubectl logs ") and "| grep " in self.line.command
+        outcome = self.outcome.structured
+        return of_a_log and not self.outcome.is_error and outcome.get("exit_code") == 1 and not outcome.get("stderr")
+
+    @property
     def everything(self) -> str:
         return json.dumps(self.outcome.structured, ensure_ascii=False) + self.outcome.text
 
@@ -161,7 +168,7 @@ def assert_refused_and_allowed(ran: Sequence[Ran]) -> None:
     assert [
         (one.line.command, one.outcome.text[:300])
         for one in day
-        if one.refused and not any(name in one.line.command for name in MISSING)
+        if one.refused and not one.found_nothing and not any(name in one.line.command for name in MISSING)
     ] == []
     # Of what changes OBI, some lines take away what others need.
     work = [one for one in ran if one.line.technique == "an ordinary day's work"]
