@@ -27,6 +27,12 @@ CALL_S = "120"
 _AT_FIRST = pytest.StashKey[tuple[Sandbox, frozenset[str]]]()
 
 
+@pytest.fixture
+def anyio_backend() -> str:
+    """What runs the tests that are coroutines."""
+    return "asyncio"
+
+
 @pytest.fixture(scope="session")
 def sandbox(pytestconfig: pytest.Config) -> Iterator[Sandbox]:
     """A sandbox of this session's own, with cluster-admin in its kubeconfig."""

@@ -25,11 +25,6 @@ LIMIT_S, CALL_S = 100.0, 300
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def mark() -> str:
     """A label value that stands in the command lines of one call's processes and nowhere else."""
     return f"m{uuid.uuid4().hex[:12]}"

@@ -30,11 +30,6 @@ DOCUMENT = json.dumps(
 )
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @dataclass
 class Desk:
     """Somebody at the client who gives these replies, one after another."""

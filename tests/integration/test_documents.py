@@ -33,11 +33,6 @@ FILES = ("--audit-file", "--kubeconfig", "--config")
 _NUMBER = re.compile(r"\b[0-9a-f]{20}\b|\d[\d.,]*")
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 # --- clients
 
 

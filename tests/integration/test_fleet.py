@@ -25,11 +25,6 @@ NOT_OF_A_CLUSTER = {"obi_k8s_generate_daemonset", "obi_k8s_generate_sidecar", "o
 COMMANDS = {"obi_kubectl": "kubectl get pods -A", "obi_helm": "helm list -A"}
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="module")
 def west() -> Iterator[Sandbox]:
     """The second cluster, without a real node: two at once cost memory."""

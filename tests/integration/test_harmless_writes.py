@@ -28,11 +28,6 @@ DOCUMENT = json.dumps(CONFIG)
 DEBUG = DOCUMENT.replace("INFO", "DEBUG")
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 STEPS: list[tuple[str, str | None, str]] = [
     ("apply -f -", DOCUMENT, "configmap/obi-harmless created"),
     ("apply -f -", DOCUMENT, "patched (no change)"),

@@ -37,11 +37,6 @@ NAMESPACE = "opentelemetry"
 HELM = {"OBI_MCP_TOOLSETS": '["helm"]'}
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def helm(programs_bin: Path, home: Path, *arguments: str) -> str:
     environment = {"HOME": str(home), "PATH": "/usr/bin:/bin"}
     done = subprocess.run(

@@ -38,11 +38,6 @@ BCRYPT = "$2b$04$hcDU7Wo8jJUt5TvTk9BOweiYvOdXJXloQ8Ft5DK94E5Y7bWVEtDBC"
 """The login's password, as a registry's htpasswd file has it."""
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @dataclass
 class Repository:
     """A repository on loopback: its folder is what it serves."""

@@ -20,11 +20,6 @@ NAMED = "--set fullnameOverride=obi-obi"
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def namespace(sandbox: Sandbox, programs_bin: Path) -> Iterator[str]:
     kubectl(programs_bin, sandbox, "create", "namespace", NAMESPACE)
     yield NAMESPACE

@@ -45,11 +45,6 @@ NAMED: dict[str, Any] = {"namespace": SPACE, "values": VALUES}
 AT = {"namespace": SPACE}
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="module")
 def empty_space(sandbox: Sandbox) -> Iterator[str]:
     until_namespaces_are_settled(sandbox)

@@ -30,11 +30,6 @@ NEXT = "v0.11.1"
 TAINTED = "kwok-2"
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @dataclass(frozen=True)
 class Wanted:
     """One installation among several: pods on the node's own network need ports of their own."""

@@ -41,11 +41,6 @@ Heard = Callable[[str], Awaitable[None]]
 """Waits until the client has been told that a resource has changed."""
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @dataclass
 class Connected:
     """A client of one generation and its server."""

@@ -22,11 +22,6 @@ TOOLSETS = {"OBI_MCP_TOOLSETS": '["kubernetes"]'}
 PATIENCE_S = 300.0
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 async def ask(session: Session, tool: str, **arguments: Any) -> tuple[dict[str, Any], str, bool]:
     answer = await session.client.call_tool(tool, arguments)
     text = "\n".join(getattr(part, "text", "") for part in answer.content)

@@ -38,11 +38,6 @@ TOOLS = {"helm": "obi_helm", "obi": "obi_command"}
 MISSING = ("servicemonitors", "podmonitors")
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="module")
 def sandbox() -> Iterator[Sandbox]:
     """One of this module's own: at the end there is no OBI left in it."""

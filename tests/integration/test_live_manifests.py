@@ -51,11 +51,6 @@ WATCHED = (
 """Everything that an attack could make or change."""
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @dataclass(frozen=True)
 class Attack:
     """One call that has to be refused."""

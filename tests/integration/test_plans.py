@@ -21,11 +21,6 @@ MARK = {"labels": {"team": "a"}, "annotations": {"field.cattle.io/publicEndpoint
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def session(serve: Serve) -> AsyncIterator[Session]:
     async with serve("full", **SETTINGS) as made:
         yield made

@@ -24,11 +24,6 @@ DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 LOOKUP = '{{ (lookup "v1" "Secret" "kube-system" "bootstrap-token").data.token }}'
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @dataclass(frozen=True)
 class Tenant:
     """Somebody else in the cluster, with the real programs."""

@@ -19,11 +19,6 @@ MAPS = f"/api/v1/namespaces/{RELEASE}/configmaps"
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def start(sandbox: Sandbox, programs_bin: Path, tmp_path: Path) -> Start:
     return starting(sandbox, programs_bin, tmp_path)
 

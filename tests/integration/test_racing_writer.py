@@ -42,11 +42,6 @@ STRESS_S, MOST_STRESS_S = 4.0, 300.0
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def start(sandbox: Sandbox, programs_bin: Path, tmp_path: Path) -> Start:
     return starting(sandbox, programs_bin, tmp_path)
 

@@ -112,11 +112,6 @@ PIPED = [
 ]
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 @pytest.fixture(scope="module")
 def pod(sandbox: Sandbox, programs_bin: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with plant(sandbox, programs_bin, tmp_path_factory.mktemp("planted")) as name:

@@ -29,11 +29,6 @@ RBAC = "/apis/rbac.authorization.k8s.io/v1"
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def administrator(sandbox: Sandbox, programs_bin: Path) -> Administrator:
     return Administrator(sandbox, programs_bin)
 

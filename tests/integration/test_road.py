@@ -17,11 +17,6 @@ OBI = "ghcr.io/open-telemetry/opentelemetry-ebpf-instrumentation/ebpf-instrument
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 def facts(sandbox: Sandbox) -> dict[str, Any]:
     pods = sandbox.pods_by_node()
     return {**sandbox.facts, "obi": {**sandbox.facts["obi"], "pods_by_node": pods, "real_pod": sandbox.real_pod()}}

@@ -32,11 +32,6 @@ MERGE = "application/merge-patch+json"
 LOUD, SILENT, DOWN = 7, 9, 11
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def recorded_calls() -> float:
     """What one pod has counted, by the recording."""
     return sum(float(line.rsplit(" ", 1)[1]) for line in RECORDED.read_text().splitlines() if line.startswith(CALLS))

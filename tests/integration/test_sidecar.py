@@ -38,11 +38,6 @@ WANTED: dict[str, Any] = {
 }
 
 
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
 def deployment(sandbox: Sandbox, name: str) -> dict[str, Any]:
     """What its owner wrote of it."""
     body = sandbox.api.get(f"/apis/apps/v1/namespaces/{SPACE}/deployments/{name}").require("read it")

@@ -68,11 +68,6 @@ DERIVED = ("checksum/config", "app.kubernetes.io/version")
 
 
 @pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture
 async def quiet(serve: Serve, sandbox: Sandbox) -> AsyncIterator[Session]:
     """A server at full whose calls may write nothing at all."""
     _, place = sandbox.requests()
