@@ -110,9 +110,10 @@ def _named(pod: Object) -> str:
 def _of_node(workload: Object, node: Object, pod: Object | None, said: Sequence[str]) -> NodeCoverage:
     name = name_of(node)
     if pod is None:
-        why, step = _not_scheduled(workload, node, said)
-        refused = bool(said) and (why, step) == not_created(said[0])
-        return NodeCoverage(name, "uncovered", None, why, step, refused)
+        away = _kept_away(workload, node) or _unfit(node)
+        if away is None and said:
+            return NodeCoverage(name, "uncovered", None, *not_created(said[0]), refused=True)
+        return NodeCoverage(name, "uncovered", None, *(away or _not_there_yet(node)))
     if (placed := not_placed(pod)) is not None:
         return NodeCoverage(name, "uncovered", name_of(pod), f"its pod {name_of(pod)} is {placed[0]}", placed[1])
     why, step = trouble(pod)
@@ -122,7 +123,8 @@ def _of_node(workload: Object, node: Object, pod: Object | None, said: Sequence[
     return NodeCoverage(name, "unhealthy" if why else "healthy", name_of(pod), why, step)
 
 
-def _not_scheduled(workload: Object, node: Object, said: Sequence[str]) -> tuple[str, str]:
+def _kept_away(workload: Object, node: Object) -> tuple[str, str] | None:
+    """What of the workload or the node keeps a pod from being placed there, and what to do."""
     pod = at(workload, "spec", "template", "spec") or {}
     labels = at(node, "metadata", "labels") or {}
     for key, value in (pod.get("nodeSelector") or {}).items():
@@ -144,10 +146,10 @@ def _not_scheduled(workload: Object, node: Object, said: Sequence[str]) -> tuple
         if taint.get("effect") in _BLOCKING and not _tolerated(taint, pod):
             shown = f"{taint.get('key')}{'=' + taint['value'] if taint.get('value') else ''}:{taint.get('effect')}"
             return f"the taint {shown} is not tolerated", f"add a toleration for {taint.get('key')}"
-    return _unfit(node, said)
+    return None
 
 
-def _unfit(node: Object, said: Sequence[str]) -> tuple[str, str]:
+def _unfit(node: Object) -> tuple[str, str] | None:
     """What keeps OBI from running there though nothing keeps the pod from being placed."""
     info = at(node, "status", "nodeInfo") or {}
     architecture = str(info.get("architecture", ""))
@@ -158,8 +160,11 @@ def _unfit(node: Object, said: Sequence[str]) -> tuple[str, str]:
         return f"the kernel {release} is older than 5.8", "use a newer node image"
     if not is_ready(node):
         return _node_down(node)
-    if said:
-        return not_created(said[0])
+    return None
+
+
+def _not_there_yet(node: Object) -> tuple[str, str]:
+    """A pod is due, and nothing says why there is none."""
     if at(node, "spec", "unschedulable"):
         # Source: Kubernetes' documentation of DaemonSets: their pods tolerate node.kubernetes.io/unschedulable.
         return "no pod is there yet; that the node is cordoned does not keep it away", "wait, and look again"
