@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from obi_mcp.agent.asks import Asks, Port
 from obi_mcp.agent.built import Built
-from obi_mcp.obi.capabilities import NO_MEMLOCK_KERNEL, OLDEST_KERNEL, Feature, needed
+from obi_mcp.obi.capabilities import NO_MEMLOCK_KERNEL, OLDEST_KERNEL, Feature, kernel_of, needed
 
 Severity = Literal["ok", "note", "problem"]
 
@@ -122,8 +122,8 @@ class Place:
 
     @property
     def kernel(self) -> tuple[int, int] | None:
-        match = re.match(r"(\d+)\.(\d+)", self.release or platform.release())
-        return (int(match[1]), int(match[2])) if match else None
+        number = kernel_of(self.release or platform.release())
+        return number[:2] if number else None
 
 
 def kernel_findings(asks: Asks, place: Place) -> Iterator[HostFinding]:
