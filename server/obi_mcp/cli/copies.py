@@ -80,9 +80,8 @@ class _Copy:
 
     def __init__(self, work: Work, others: list[_Copy]) -> None:
         with ExitStack() as opened:
-            reading, giving, taking, answering = ends = (*os.pipe(), *os.pipe())
-            for end in ends:
-                opened.callback(os.close, end)
+            reading, giving = _pipe(opened)
+            taking, answering = _pipe(opened)
             gc.freeze()  # what was made so far is shared as long as nobody walks over it
             self.pid = os.fork()
             opened.pop_all()
@@ -113,6 +112,13 @@ class _Copy:
 
     def _descriptors(self) -> tuple[int, int]:
         return self._giving, self._taking.fileno()
+
+
+def _pipe(opened: ExitStack) -> tuple[int, int]:
+    ends = os.pipe()
+    for end in ends:
+        opened.callback(os.close, end)
+    return ends
 
 
 def _answer_all(work: Work, reading: int, answering: int) -> None:
