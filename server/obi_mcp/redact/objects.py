@@ -144,7 +144,9 @@ class ObjectRedactor:
     def _string(self, text: str, looks: Looks) -> str:
         if looks is Looks.NOT:
             return text
-        if (word := _JSON_WORD.match(text)) and len(text) <= _LONGEST_JSON and "\n" not in text:
+        # Nearly every string has no bracket, which is seen sooner than where one could stand.
+        may_be_json = ("{" in text or "[" in text) and len(text) <= _LONGEST_JSON and "\n" not in text
+        if may_be_json and (word := _JSON_WORD.match(text)):
             return text[: word.end()] + self._json_word(text[word.end() :])
         return self._plain_string(text, looks)
 
